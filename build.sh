@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+#
+# Builds, runs, tests and installs ngx_http_token_module: ./build.sh help
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+BUILD=${BUILD_DIR:-$ROOT/build}
+MODULE=ngx_http_token_module
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+
+usage() {
+    cat << 'END'
+usage: ./build.sh [options] [command] [arguments]
+
+commands:
+  build            build build/ngx_http_token_module.so for the installed nginx
+                   (the default)
+  run              build, then serve the demo; PORT is its port (8080)
+  test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
+  install          build, then copy the module to nginx's modules
+  clean            remove what was built
+  help             show this text
+
+options:
+  --nginx-source DIR  build for the nginx whose source is in DIR, and that
+                      nginx as well: both are in build/NAME-OF-DIR/
+  --cc CC             the compiler; the environment's CC, or gcc
+  --no-werror         do not stop at compiler warnings (--werror does, and is
+                      the default)
+
+BUILD_DIR in the environment names another directory than build/.
+END
+}
+
+
+say() {
+    printf '%s\n' "$*"
+}
+
+
+fail() {
+    printf 'build.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+
+# shellcheck source=scripts/packages.sh
+. "$ROOT/scripts/packages.sh"
+# shellcheck source=scripts/module.sh
+. "$ROOT/scripts/module.sh"
+# shellcheck source=scripts/tests.sh
+. "$ROOT/scripts/tests.sh"
+
+
+build() {
+    need_packages "${BUILD_PACKAGES[@]}" "$@"
+    build_module
+}
+
+
+run() {
+    build "${NODE_PACKAGES[@]}"
+    PATH=$(dirname "$NGINX"):$PATH
+    export NGX_TOKEN_MODULE=$SO
+    exec "$ROOT/demo/run.sh" "$@"
+}
+
+
+# With --nginx-source the module goes to the installed nginx all the same.
+install_module() {
+    local modules
+
+    build
+    modules=$(modules_path)
+    install -d "$modules"
+    install -m 644 "$SO" "$modules/$MODULE.so"
+
+    say "Installed $modules/$MODULE.so. At the top of nginx.conf goes:"
+    say "load_module $modules/$MODULE.so;"
+}
+
+
+clean() {
+    rm -rf "$BUILD" "$ROOT/t/node_modules"
+}
+
+
+# Options may stand before the command or after it; what follows a command
+# and is not one of them belongs to the command.
+COMMAND=
+ARGS=()
+NGINX_SOURCE=
+CC=${CC:-gcc}
+WERROR=yes
+
+while (( $# )); do
+    case $1 in
+        --nginx-source | --cc)
+            (( $# > 1 )) || fail "$1 needs a value"
+            if [[ $1 == --cc ]]; then
+                CC=$2
+            else
+                NGINX_SOURCE=$(cd "$2" 2> /dev/null && pwd) || fail "no directory $2"
+            fi
+            shift
+            ;;
+        --werror)               WERROR=yes ;;
+        --no-werror)            WERROR=no ;;
+        -h | --help)            COMMAND=help ;;
+        *)
+            if [[ $COMMAND ]]; then ARGS+=("$1"); else COMMAND=$1; fi
+            ;;
+    esac
+    shift
+done
+
+if [[ $COMMAND != @(|test|run) ]] && (( ${#ARGS[@]} )); then
+    fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
+fi
+
+choose_build
+
+case ${COMMAND:-build} in
+    build)      build ;;
+    run)        run "${ARGS[@]}" ;;
+    test)       run_tests "${ARGS[@]}" ;;
+    install)    install_module ;;
+    clean)      clean ;;
+    help)       usage ;;
+    *)          fail "no command $COMMAND: ./build.sh help lists them" ;;
+esac

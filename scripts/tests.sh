@@ -1,0 +1,23 @@
+# Sourced by build.sh: prepares and runs the tests.
+# shellcheck shell=bash
+
+# run_tests [ARG...]: prove, on all of t/ where no ARG is a file.
+run_tests() {
+    local arg files=(-r t)
+
+    build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}"
+    need_test_nginx
+    npm_ci "$ROOT/t"
+
+    cd "$ROOT" || exit 1
+
+    for arg; do
+        [[ -e $arg ]] && files=()
+    done
+
+    export TEST_NGINX_BINARY=$NGINX
+    export TEST_NGINX_LOAD_MODULES=$SO
+    export TEST_NGINX_WORK=$BUILD/tests
+
+    exec prove "$@" "${files[@]}"
+}
