@@ -35,6 +35,7 @@ read_env_file() {
     [[ $names && -f .env ]] || return 0
 
     while IFS= read -r line || [[ $line ]]; do
+        line=${line#$'\uFEFF'}
         [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?($names)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
             continue
         name=${BASH_REMATCH[2]}
