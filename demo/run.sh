@@ -159,6 +159,7 @@ start_nginx() {
 clean_up() {
     local status=$? jobs
 
+    set +e
     trap '' INT TERM HUP
     jobs=$(jobs -p)
     # shellcheck disable=SC2086  # one word for each process
@@ -196,7 +197,7 @@ echo "Demo page: http://localhost:$PORT/"
 echo "Ctrl-C ends it."
 
 while kill -0 "$nginx" 2> /dev/null; do
-    sleep 60 &
+    sleep 50 &
     wait -n || true
     [[ $stand_in ]] && write_token
 done

@@ -39,7 +39,8 @@ END {
 # Starting, stopping
 
 sub free_port {
-    return IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
+    my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1');
+    return $socket->sockport;
 }
 
 # A demo in an empty working directory, in a process group of its own, as in a
@@ -120,6 +121,7 @@ sub fails {
     is(status($demo), 1 << 8, "$name: exit code 1");
     like(err($demo), $like, "$name: said in words");
     unlike(out($demo), qr/Demo page/, "$name: nothing is said to run");
+    is_deeply([glob "$demo->{dir}/tmp/*"], [], "$name: nothing is left behind");
 }
 
 ###############################################################################
@@ -245,6 +247,11 @@ fails(demo({ CONSUMER_KEY => 'k', CONSUMER_SECRET => 's', TOKEN_ENDPOINT => $_ }
     qr/TOKEN_ENDPOINT is not an http or https URL/, "TOKEN_ENDPOINT=$_")
     for 'session.example.com', 'http://x/; daemon on';
 fails(demo({ NGX_TOKEN_MODULE => '/nowhere.so' }), qr/NGX_TOKEN_MODULE/, 'no module');
+
+# Hosts of the reserved domain .invalid do not resolve: nginx itself refuses.
+fails(demo({ CONSUMER_KEY => 'k', CONSUMER_SECRET => 's', PORT => free_port(),
+        TOKEN_ENDPOINT => 'http://endpoint.invalid/token' }),
+    qr/nginx did not start/, 'an unknown host');
 
 ###############################################################################
 # A real endpoint, named in .env

@@ -170,18 +170,16 @@ async function session(browser) {
 }
 
 async function sizes(browser) {
-  for (const width of [320, 390, 768, 1280]) {
-    for (const colorScheme of ['light', 'dark']) {
-      const page = await open(browser, { viewport: { width, height: 844 }, colorScheme });
-      const name = `${width}px, ${colorScheme}`;
-      await page.getToken('good');
-      await page.openSession('bad');
-      const wide = await page.evaluate(() => [...document.querySelectorAll('body, body *')]
-        .filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.id || e.tagName)
-        .concat(document.documentElement.scrollWidth > innerWidth ? ['page'] : []));
-      ok(!wide.length, `${name}: nothing is wider than the screen`, wide);
-      await page.leave(name);
-    }
+  for (const [width, colorScheme] of [[320, 'light'], [390, 'dark'], [768, 'light'], [1280, 'dark']]) {
+    const page = await open(browser, { viewport: { width, height: 844 }, colorScheme });
+    const name = `${width}px, ${colorScheme}`;
+    await page.getToken('good');
+    await page.openSession('bad');
+    const wide = await page.evaluate(() => [...document.querySelectorAll('body, body *')]
+      .filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.id || e.tagName)
+      .concat(document.documentElement.scrollWidth > innerWidth ? ['page'] : []));
+    ok(!wide.length, `${name}: nothing is wider than the screen`, wide);
+    await page.leave(name);
   }
 }
 
