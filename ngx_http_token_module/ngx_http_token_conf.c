@@ -1,0 +1,424 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The directives: what each takes, and what is wrong with it.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+
+static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
+
+static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
+    { ngx_string("client_secret_basic"), NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC },
+    { ngx_string("client_secret_post"), NGX_HTTP_TOKEN_CLIENT_SECRET_POST },
+    { ngx_string("none"), NGX_HTTP_TOKEN_AUTH_NONE },
+    { ngx_null_string, 0 }
+};
+
+
+/*
+ * The members of token answers that IANA's registry of OAuth parameters names,
+ * and the ones that large providers add.  A typing error in a field would
+ * silently leave it out.
+ */
+
+static char  *ngx_http_token_known_fields[] = {
+    "access_token",
+    "token_type",
+    "expires_in",
+    "refresh_token",
+    "scope",
+    "id_token",
+    "issued_token_type",
+    "authorization_details",
+    "api_domain",
+    "audience",
+    "client_id",
+    "created_at",
+    "expires_at",
+    "ext_expires_in",
+    "instance_url",
+    "issued_at",
+    "not-before-policy",
+    "refresh_expires_in",
+    "refresh_token_expires_in",
+    "resource",
+    "session_state",
+    "signature",
+    "token_format",
+    NULL
+};
+
+
+/* what the module itself writes into the body of a token request */
+
+static char  *ngx_http_token_own_params[] = {
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    NULL
+};
+
+
+static ngx_uint_t
+ngx_http_token_in(char **list, ngx_str_t *name)
+{
+    for ( /* void */ ; *list; list++) {
+        if (ngx_strcmp(name->data, *list) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+char *
+ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    tlcf->file = cf->conf_file->file.name.data;
+    tlcf->line = cf->conf_file->line;
+
+    return ngx_conf_set_flag_slot(cf, cmd, conf);
+}
+
+
+char *
+ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    char                              *wrong;
+    ngx_str_t                         *value;
+    ngx_url_t                          u;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (tlcf->endpoint) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    tlcf->endpoint = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (tlcf->endpoint == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = tlcf->endpoint;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (tlcf->endpoint->lengths) {
+        return NGX_CONF_OK;
+    }
+
+    wrong = ngx_http_token_check_url(&value[1], &u);
+
+    if (wrong == NULL && ngx_parse_url(cf->temp_pool, &u) != NGX_OK) {
+        wrong = u.err ? u.err : "out of memory";
+    }
+
+    if (wrong) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\" \"%V\"",
+                           wrong, &cmd->name, &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    (void) ngx_http_token_check_url(&value[1], &u);
+
+    tlcf->upstream = ngx_http_upstream_add(cf, &u, 0);
+    if (tlcf->upstream == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* prepares u for ngx_parse_url() */
+
+static char *
+ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u)
+{
+    size_t  i, add;
+
+    ngx_memzero(u, sizeof(ngx_url_t));
+
+    if (ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0) {
+        add = 7;
+        u->default_port = 80;
+
+    } else if (ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0) {
+#if (NGX_HTTP_SSL)
+        add = 8;
+        u->default_port = 443;
+#else
+        return "https protocol requires SSL support";
+#endif
+
+    } else {
+        return "no \"http://\" or \"https://\"";
+    }
+
+    for (i = add; i < url->len; i++) {
+
+        if (url->data[i] <= 0x20 || url->data[i] >= 0x7f) {
+            return "invalid character";
+        }
+
+        /* RFC 6749 3.2 */
+
+        if (url->data[i] == '#') {
+            return "a fragment is not allowed";
+        }
+    }
+
+    u->url.len = url->len - add;
+    u->url.data = url->data + add;
+    u->uri_part = 1;
+    u->no_resolve = 1;
+
+    return NULL;
+}
+
+
+char *
+ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                    *wrong;
+    ngx_str_t               *value;
+    ngx_http_token_value_t  *v, **field;
+
+    field = (ngx_http_token_value_t **) ((u_char *) conf + cmd->offset);
+
+    if (*field != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    v = ngx_palloc(cf->pool, sizeof(ngx_http_token_value_t));
+    if (v == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_http_token_value(cf, &value[1], v) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (v->complex == NULL) {
+        wrong = ngx_http_token_check_credential(&v->text);
+
+        if (wrong) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "the value of \"%V\" %s", &cmd->name, wrong);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    *field = v;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t        *value;
+    ngx_conf_enum_t  *method;
+
+    if (tlcf->auth_method != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (method = ngx_http_token_auth_methods; method->name.len; method++) {
+        if (ngx_strcmp(value[1].data, method->name.data) == 0) {
+            break;
+        }
+    }
+
+    if (method->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown method \"%V\" in \"%V\"",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->auth_method = method->value;
+    tlcf->auth_form = 0;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" has an encoding with "
+                           "\"client_secret_basic\" only", &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_strcmp(value[2].data, "encoding=form") == 0) {
+        tlcf->auth_form = 1;
+
+    } else if (ngx_strcmp(value[2].data, "encoding=raw") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"%V\"",
+                           &value[2], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t               *value;
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0 || ngx_http_token_in(ngx_http_token_own_params,
+                                               &value[1]))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "parameter \"%V\" cannot be set by \"%V\"",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (tlcf->params == NGX_CONF_UNSET_PTR) {
+        tlcf->params = ngx_array_create(cf->pool, 4,
+                                        sizeof(ngx_http_token_param_t));
+        if (tlcf->params == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+
+        /* RFC 8693 and RFC 8707 allow these two more than once */
+
+        if (ngx_strcmp(param[i].name.data, value[1].data) == 0
+            && ngx_strcmp(value[1].data, "audience") != 0
+            && ngx_strcmp(value[1].data, "resource") != 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\" in \"%V\"",
+                               &value[1], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    param = ngx_array_push(tlcf->params);
+    if (param == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    param->name = value[1];
+
+    return ngx_http_token_value(cf, &value[2], &param->value);
+}
+
+
+char *
+ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t   *value, *field;
+    ngx_uint_t   i, n;
+
+    if (tlcf->fields != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    tlcf->fields = ngx_array_create(cf->pool, 4, sizeof(ngx_str_t));
+    if (tlcf->fields == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "*") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (!ngx_http_token_in(ngx_http_token_known_fields, &value[i])) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown field \"%V\" in \"%V\", use \"*\" "
+                               "alone for every member of an answer",
+                               &value[i], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+
+        field = tlcf->fields->elts;
+
+        for (n = 0; n < tlcf->fields->nelts; n++) {
+            if (ngx_strcmp(field[n].data, value[i].data) == 0) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate field \"%V\" in \"%V\"",
+                                   &value[i], &cmd->name);
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        field = ngx_array_push(tlcf->fields);
+        if (field == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *field = value[i];
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    char  *rv;
+
+    rv = ngx_conf_set_size_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (tlcf->max_response_size == 0) {
+        return "must not be zero";
+    }
+
+    return NGX_CONF_OK;
+}

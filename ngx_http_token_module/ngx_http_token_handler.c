@@ -1,0 +1,407 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The life of a request to a token location.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+
+static void ngx_http_token_wake(ngx_http_request_t *r);
+static void ngx_http_token_record(ngx_http_token_ctx_t *ctx);
+static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch);
+static ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *body);
+static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
+    ngx_uint_t status);
+static void ngx_http_token_remove_header(ngx_http_request_t *r, char *name);
+
+
+ngx_int_t
+ngx_http_token_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token handler");
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!(r->method & tlcf->methods)
+        && !(r->method == NGX_HTTP_HEAD && (tlcf->methods & NGX_HTTP_GET)))
+    {
+        if (ngx_http_token_add_header(r, "Allow", &tlcf->allow) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_token_send_error(r, NGX_HTTP_NOT_ALLOWED,
+                                         "invalid_request",
+                                         "This method is not allowed.");
+    }
+
+    ctx = ngx_http_token_ctx(r);
+    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t)
+                                 + sizeof(ngx_http_token_request_t));
+
+    if (ctx == NULL || fetch == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    fetch->request = (ngx_http_token_request_t *) (fetch + 1);
+
+    if (ngx_http_token_evaluate(r, fetch->request) != NGX_OK) {
+        return ngx_http_token_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                         "server_error",
+                                         "The token request cannot be made.");
+    }
+
+    if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->fetch = fetch;
+
+    r->main->count++;
+    r->write_event_handler = ngx_http_token_wake;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_token_wake(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token wake: %ui", ctx->fetch->finished);
+
+    if (!ctx->fetch->finished) {
+        return;
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_token_fetch_result(r, ctx->fetch);
+    ngx_http_token_record(ctx);
+
+    ngx_http_finalize_request(r, ngx_http_token_answer(r, ctx->fetch));
+}
+
+
+/* for the variables */
+
+static void
+ngx_http_token_record(ngx_http_token_ctx_t *ctx)
+{
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = ctx->fetch;
+
+    ctx->fetched = 1;
+    ctx->upstream_status = fetch->upstream_status;
+    ctx->upstream_time = fetch->upstream_time;
+
+    if (fetch->status == NGX_HTTP_OK) {
+        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+        ctx->expires_in = ngx_http_token_json_expires_in(fetch->members);
+
+    } else {
+        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_token_answer(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
+{
+    u_char                     *p;
+    ngx_str_t                   text;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (fetch->status == NGX_HTTP_OK) {
+
+        if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
+                                       &text)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_token_send(r, NGX_HTTP_OK, &text);
+    }
+
+    if (fetch->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+
+        p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+        if (p == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        text.data = p;
+        text.len = ngx_sprintf(p, "%T", ngx_max(fetch->retry_after, 1)) - p;
+
+        if (ngx_http_token_add_header(r, "Retry-After", &text) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_http_token_send_error(r, fetch->status,
+                                     (fetch->status == NGX_HTTP_BAD_GATEWAY)
+                                         ? "server_error"
+                                         : "temporarily_unavailable",
+                                     fetch->description);
+}
+
+
+ngx_int_t
+ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
+    char *error, char *description)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_str_t   body;
+
+    if (ngx_http_token_has_error_page(r, status)) {
+        return status;
+    }
+
+    len = sizeof("{\"error\":\"\",\"error_description\":\"\"}") - 1
+          + ngx_strlen(error) + ngx_strlen(description);
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.data = p;
+    body.len = ngx_snprintf(p, len,
+                            "{\"error\":\"%s\",\"error_description\":\"%s\"}",
+                            error, description)
+               - p;
+
+    return ngx_http_token_send(r, status, &body);
+}
+
+
+static ngx_int_t
+ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body)
+{
+    ngx_buf_t                  *b;
+    ngx_int_t                   rc;
+    ngx_chain_t                 out;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    ctx = ngx_http_token_ctx(r);
+    b = ngx_calloc_buf(r->pool);
+
+    if (ctx == NULL || b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->answered = 1;
+
+    if (tlcf->answer_conf) {
+        r->loc_conf = tlcf->answer_conf;
+    }
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = body->len;
+    r->headers_out.content_type_len = sizeof("application/json") - 1;
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_lowcase = NULL;
+
+    r->disable_not_modified = 1;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    b->pos = body->data;
+    b->last = body->data + body->len;
+    b->memory = 1;
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+/*
+ * An error_page of the token location itself is meant for the token; one that
+ * it inherits is meant for pages, and gives way to the JSON error.
+ */
+
+static ngx_uint_t
+ngx_http_token_has_error_page(ngx_http_request_t *r, ngx_uint_t status)
+{
+    ngx_uint_t                  i;
+    ngx_http_err_page_t        *page;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->error_pages == NULL || r->error_page) {
+        return 0;
+    }
+
+    page = tlcf->error_pages->elts;
+
+    for (i = 0; i < tlcf->error_pages->nelts; i++) {
+        if (page[i].status == (ngx_int_t) status) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_int_t
+ngx_http_token_header_filter(ngx_http_request_t *r)
+{
+    ngx_str_t              value;
+    ngx_table_elt_t       *h;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ctx == NULL || !ctx->answered) {
+        return NGX_OK;
+    }
+
+    /* "expires" and "add_header" cannot make a token cacheable */
+
+    ngx_http_token_remove_header(r, "Cache-Control");
+    ngx_http_token_remove_header(r, "Expires");
+    ngx_http_token_remove_header(r, "Pragma");
+    ngx_http_token_remove_header(r, "X-Content-Type-Options");
+
+    /* RFC 6749 5.1 */
+
+    ngx_str_set(&value, "no-store");
+    h = ngx_http_token_add_header(r, "Cache-Control", &value);
+
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&value, "no-cache");
+    h = ngx_http_token_add_header(r, "Pragma", &value);
+
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&value, "nosniff");
+    h = ngx_http_token_add_header(r, "X-Content-Type-Options", &value);
+
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_table_elt_t *
+ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+    h->key.len = ngx_strlen(name);
+    h->key.data = (u_char *) name;
+    h->value = *value;
+    h->lowcase_key = NULL;
+
+    return h;
+}
+
+
+static void
+ngx_http_token_remove_header(ngx_http_request_t *r, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && ngx_strcasecmp(h[i].key.data, (u_char *) name) == 0)
+        {
+            h[i].hash = 0;
+        }
+    }
+}
+
+
+ngx_http_token_ctx_t *
+ngx_http_token_ctx(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_token_ctx_t));
+        if (ctx == NULL) {
+            return NULL;
+        }
+
+        ctx->expires_in = -1;
+
+        ngx_http_set_ctx(r, ctx, ngx_http_token_module);
+    }
+
+    return ctx;
+}

@@ -1,0 +1,539 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * JSON in, the subset out.  cJSON parses every name and every value; what is
+ * handed on are the bytes that were sent, so that numbers keep their digits
+ * and strings their escapes.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+#include <cjson/cJSON.h>
+
+
+#define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
+
+
+static ngx_int_t ngx_http_token_json_members(ngx_pool_t *pool, u_char *p,
+    u_char *last, ngx_array_t *members);
+static ngx_int_t ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos,
+    u_char *last, ngx_http_token_member_t *member);
+static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
+    u_char *last, ngx_str_t *raw, ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
+    ngx_http_token_member_t *member);
+static ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_strict_utf8(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_digits(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
+
+
+ngx_int_t
+ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_array_t **members)
+{
+    u_char  *p, *last;
+
+    p = text->data;
+    last = text->data + text->len;
+
+    if (ngx_http_token_json_strict(p, last) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_http_token_json_space(p, last);
+
+    if (p == last || *p != '{') {
+        return NGX_DECLINED;
+    }
+
+    *members = ngx_array_create(pool, 8, sizeof(ngx_http_token_member_t));
+    if (*members == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_json_members(pool, p + 1, last, *members);
+}
+
+
+static ngx_int_t
+ngx_http_token_json_members(ngx_pool_t *pool, u_char *p, u_char *last,
+    ngx_array_t *members)
+{
+    ngx_int_t                rc;
+    ngx_http_token_member_t  member;
+
+    p = ngx_http_token_json_space(p, last);
+
+    if (p != last && *p == '}') {
+        goto end;
+    }
+
+    for ( ;; ) {
+
+        rc = ngx_http_token_json_member(pool, &p, last, &member);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        if (ngx_http_token_json_add(members, &member) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        p = ngx_http_token_json_space(p, last);
+
+        if (p == last) {
+            return NGX_DECLINED;
+        }
+
+        if (*p == '}') {
+            goto end;
+        }
+
+        if (*p++ != ',') {
+            return NGX_DECLINED;
+        }
+    }
+
+end:
+
+    p = ngx_http_token_json_space(p + 1, last);
+
+    return (p == last) ? NGX_OK : NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
+    ngx_http_token_member_t *member)
+{
+    u_char     *p;
+    ngx_int_t   rc;
+
+    ngx_memzero(member, sizeof(ngx_http_token_member_t));
+
+    rc = ngx_http_token_json_value(pool, pos, last, &member->key,
+                                   &member->name);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (member->key.data[0] != '"') {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_http_token_json_space(*pos, last);
+
+    if (p == last || *p != ':') {
+        return NGX_DECLINED;
+    }
+
+    *pos = p + 1;
+
+    rc = ngx_http_token_json_value(pool, pos, last, &member->value,
+                                   &member->string);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    member->is_string = (member->value.data[0] == '"');
+
+    return NGX_OK;
+}
+
+
+/* the raw bytes of one value of any kind, and what they say if it's a string */
+
+static ngx_int_t
+ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
+    ngx_str_t *raw, ngx_str_t *string)
+{
+    cJSON       *item;
+    u_char      *p;
+    ngx_int_t    rc;
+    const char  *end;
+
+    p = ngx_http_token_json_space(*pos, last);
+
+    if (p == last) {
+        return NGX_DECLINED;
+    }
+
+    item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
+    if (item == NULL) {
+        return NGX_DECLINED;
+    }
+
+    rc = NGX_OK;
+
+    raw->data = p;
+    raw->len = (u_char *) end - p;
+
+    *pos = (u_char *) end;
+
+    if (cJSON_IsString(item)) {
+        string->len = ngx_strlen(item->valuestring);
+        string->data = ngx_pnalloc(pool, string->len + 1);
+
+        if (string->data) {
+            ngx_memcpy(string->data, item->valuestring, string->len + 1);
+
+        } else {
+            rc = NGX_ERROR;
+        }
+
+        ngx_explicit_memzero(item->valuestring, string->len);
+    }
+
+    cJSON_Delete(item);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
+{
+    ngx_uint_t                i;
+    ngx_http_token_member_t  *m;
+
+    m = members->elts;
+
+    for (i = 0; i < members->nelts; i++) {
+        if (m[i].name.len == member->name.len
+            && ngx_memcmp(m[i].name.data, member->name.data, m[i].name.len)
+               == 0)
+        {
+            m[i] = *member;
+            return NGX_OK;
+        }
+    }
+
+    m = ngx_array_push(members);
+    if (m == NULL) {
+        return NGX_ERROR;
+    }
+
+    *m = *member;
+
+    return NGX_OK;
+}
+
+
+ngx_http_token_member_t *
+ngx_http_token_json_find(ngx_array_t *members, char *name)
+{
+    size_t                    len;
+    ngx_uint_t                i;
+    ngx_http_token_member_t  *m;
+
+    m = members->elts;
+    len = ngx_strlen(name);
+
+    for (i = 0; i < members->nelts; i++) {
+        if (m[i].name.len == len
+            && ngx_memcmp(m[i].name.data, name, len) == 0)
+        {
+            return &m[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+time_t
+ngx_http_token_json_expires_in(ngx_array_t *members)
+{
+    double                    n;
+    char                     *end;
+    ngx_http_token_member_t  *m;
+
+    m = ngx_http_token_json_find(members, "expires_in");
+
+    if (m == NULL) {
+        return -1;
+    }
+
+    if (m->is_string) {
+        /* strtod() takes "inf", "0x10" and white space as well */
+
+        if (m->string.len == 0
+            || strspn((char *) m->string.data, "0123456789.eE+-")
+               != m->string.len)
+        {
+            return -1;
+        }
+
+        n = strtod((char *) m->string.data, &end);
+
+        if (*end != '\0') {
+            return -1;
+        }
+
+    } else if (m->value.data[0] >= '0' && m->value.data[0] <= '9') {
+
+        /* the answer does not end with the number: a brace follows at least */
+
+        n = strtod((char *) m->value.data, NULL);
+
+    } else {
+        return -1;
+    }
+
+    /* not a number is neither */
+
+    if (!(n >= 1)) {
+        return -1;
+    }
+
+    return (n < NGX_HTTP_TOKEN_MAX_LIFETIME) ? (time_t) n
+                                             : NGX_HTTP_TOKEN_MAX_LIFETIME;
+}
+
+
+ngx_int_t
+ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
+    ngx_array_t *fields, ngx_str_t *text)
+{
+    size_t                     len;
+    u_char                    *p;
+    ngx_str_t                 *name;
+    ngx_uint_t                 i, n;
+    ngx_http_token_member_t   *m, **chosen;
+
+    n = fields->nelts ? fields->nelts : members->nelts;
+
+    chosen = ngx_palloc(pool, (n + 1) * sizeof(ngx_http_token_member_t *));
+    if (chosen == NULL) {
+        return NGX_ERROR;
+    }
+
+    m = members->elts;
+    name = fields->elts;
+    len = sizeof("{}") - 1;
+
+    for (i = 0; i < n; i++) {
+        chosen[i] = fields->nelts
+                    ? ngx_http_token_json_find(members, (char *) name[i].data)
+                    : &m[i];
+
+        if (chosen[i]) {
+            len += chosen[i]->key.len + sizeof(":") - 1
+                   + chosen[i]->value.len + sizeof(",") - 1;
+        }
+    }
+
+    text->data = ngx_pnalloc(pool, len);
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = text->data;
+    *p++ = '{';
+
+    for (i = 0; i < n; i++) {
+        if (chosen[i] == NULL) {
+            continue;
+        }
+
+        if (p != text->data + 1) {
+            *p++ = ',';
+        }
+
+        p = ngx_cpymem(p, chosen[i]->key.data, chosen[i]->key.len);
+        *p++ = ':';
+        p = ngx_cpymem(p, chosen[i]->value.data, chosen[i]->value.len);
+    }
+
+    *p++ = '}';
+
+    text->len = p - text->data;
+
+    return NGX_OK;
+}
+
+
+/*
+ * cJSON takes more than RFC 8259 allows: a byte order mark, control characters
+ * as white space and in strings, bytes that are not UTF-8, numbers such as
+ * "01".  Since its input is handed on as it is, the bytes are held to the
+ * standard here; "\u0000" is refused too, as it would end a C string.
+ */
+
+static ngx_int_t
+ngx_http_token_json_strict(u_char *p, u_char *last)
+{
+    while (p < last) {
+
+        switch (*p) {
+
+        case ' ': case '\t': case CR: case LF:
+        case '{': case '}': case '[': case ']': case ':': case ',':
+            p++;
+            break;
+
+        case '"':
+            p = ngx_http_token_json_strict_string(p + 1, last);
+            break;
+
+        case '-':
+        case '0': case '1': case '2': case '3': case '4':
+        case '5': case '6': case '7': case '8': case '9':
+            p = ngx_http_token_json_strict_number(p, last);
+            break;
+
+        default:
+            /* true, false, null: cJSON knows no other words */
+
+            if (*p < 'a' || *p > 'z') {
+                return NGX_DECLINED;
+            }
+
+            p++;
+        }
+
+        if (p == NULL) {
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_token_json_strict_string(u_char *p, u_char *last)
+{
+    while (p < last) {
+
+        if (*p == '"') {
+            return p + 1;
+        }
+
+        if (*p < 0x20) {
+            return NULL;
+        }
+
+        if (*p == '\\') {
+            if (last - p < 2) {
+                return NULL;
+            }
+
+            if (last - p >= 6 && ngx_strncmp(p, "\\u0000", 6) == 0) {
+                return NULL;
+            }
+
+            p += 2;
+            continue;
+        }
+
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+
+        p = ngx_http_token_json_strict_utf8(p, last);
+        if (p == NULL) {
+            return NULL;
+        }
+    }
+
+    return NULL;
+}
+
+
+static u_char *
+ngx_http_token_json_strict_utf8(u_char *p, u_char *last)
+{
+    u_char    *start;
+    uint32_t   ch;
+
+    start = p;
+
+    ch = ngx_utf8_decode(&p, last - p);
+
+    if (ch > 0x10ffff || (ch >= 0xd800 && ch <= 0xdfff)) {
+        return NULL;
+    }
+
+    /* nginx's decoder takes any byte from 0x80 for a continuation */
+
+    while (++start < p) {
+        if ((*start & 0xc0) != 0x80) {
+            return NULL;
+        }
+    }
+
+    return p;
+}
+
+
+/* number = [ "-" ] int [ frac ] [ exp ], RFC 8259 section 6 */
+
+static u_char *
+ngx_http_token_json_strict_number(u_char *p, u_char *last)
+{
+    if (*p == '-') {
+        p++;
+    }
+
+    if (p < last && *p == '0') {
+        p++;
+
+    } else {
+        p = ngx_http_token_json_digits(p, last);
+    }
+
+    if (p && p < last && *p == '.') {
+        p = ngx_http_token_json_digits(p + 1, last);
+    }
+
+    if (p && p < last && (*p == 'e' || *p == 'E')) {
+        p++;
+
+        if (p < last && (*p == '+' || *p == '-')) {
+            p++;
+        }
+
+        p = ngx_http_token_json_digits(p, last);
+    }
+
+    if (p && p < last
+        && ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z')))
+    {
+        return NULL;
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_token_json_digits(u_char *p, u_char *last)
+{
+    u_char  *start;
+
+    start = p;
+
+    while (p < last && *p >= '0' && *p <= '9') {
+        p++;
+    }
+
+    return (p == start) ? NULL : p;
+}
+
+
+static u_char *
+ngx_http_token_json_space(u_char *p, u_char *last)
+{
+    while (p < last && (*p == ' ' || *p == '\t' || *p == CR || *p == LF)) {
+        p++;
+    }
+
+    return p;
+}

@@ -1,0 +1,696 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The locations behind a token location.  A token request runs in one that no
+ * configuration shows: it inherits the proxy module's directives from the
+ * token location, as a nested location would, and sets what a token request
+ * needs:
+ *
+ *     proxy_pass            $token_proxy_internal_endpoint;
+ *     proxy_method          POST;
+ *     proxy_http_version    1.1;
+ *     proxy_set_body        $token_proxy_internal_body;
+ *     proxy_set_header      Authorization $token_proxy_internal_authorization;
+ *     proxy_pass_request_headers  off;
+ *     proxy_ssl_verify      on;
+ *     ...
+ *
+ * Answers run in a copy of the token location without the filters that
+ * rewrite bodies.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       value;
+} ngx_http_token_header_t;
+
+
+static char *ngx_http_token_init_answer(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static void *ngx_http_token_default_conf(ngx_conf_t *cf,
+    ngx_http_module_t *module);
+static char *ngx_http_token_init_fetch(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static void ngx_http_token_fetch_upstream_conf(ngx_http_upstream_conf_t *ucf,
+    ngx_http_upstream_conf_t *prev);
+static char *ngx_http_token_set_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name);
+static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_set_ssl(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
+    ngx_str_t *file);
+static ngx_command_t *ngx_http_token_proxy_command(char *name);
+static void *ngx_http_token_proxy_field(void *conf, char *name);
+static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
+    char *value);
+static ngx_int_t ngx_http_token_endpoint_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* the headers of a token request are the module's; a user's give way to them */
+
+static ngx_http_token_header_t  ngx_http_token_headers[] = {
+
+    { ngx_string("Content-Type"),
+      ngx_string("application/x-www-form-urlencoded") },
+
+    { ngx_string("Accept"), ngx_string("application/json") },
+
+    { ngx_string("Content-Length"),
+      ngx_string("$proxy_internal_body_length") },
+
+    { ngx_string("Accept-Encoding"), ngx_null_string },
+    { ngx_string("Transfer-Encoding"), ngx_null_string },
+    { ngx_string("Expect"), ngx_null_string },
+    { ngx_string("Keep-Alive"), ngx_null_string },
+    { ngx_string("Range"), ngx_null_string },
+    { ngx_string("TE"), ngx_null_string },
+    { ngx_string("Upgrade"), ngx_null_string },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+/* filters that would change an answer whose bytes are not theirs to change */
+
+static char  *ngx_http_token_rewriting_filters[] = {
+    "ngx_http_addition_filter_module",
+    "ngx_http_charset_filter_module",
+    "ngx_http_image_filter_module",
+    "ngx_http_ssi_filter_module",
+    "ngx_http_sub_filter_module",
+    "ngx_http_xslt_filter_module",
+    NULL
+};
+
+
+/*
+ * Known to nobody but the proxy module in the location above: not found in
+ * any other request, and not by name while serving.
+ */
+
+static ngx_http_variable_t  ngx_http_token_endpoint_vars[] = {
+
+    { ngx_string("token_proxy_internal_endpoint"), NULL,
+      ngx_http_token_endpoint_variable,
+      offsetof(ngx_http_token_request_t, endpoint),
+      NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("token_proxy_internal_authorization"), NULL,
+      ngx_http_token_endpoint_variable,
+      offsetof(ngx_http_token_request_t, authorization),
+      NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("token_proxy_internal_body"), NULL,
+      ngx_http_token_endpoint_variable,
+      offsetof(ngx_http_token_request_t, body),
+      NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+char *
+ngx_http_token_init_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    char  *rv;
+
+    rv = ngx_http_token_init_answer(cf, tlcf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_token_init_fetch(cf, tlcf);
+}
+
+
+static char *
+ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    void                 *conf;
+    ngx_uint_t            i, m;
+    ngx_module_t         *module;
+    ngx_http_conf_ctx_t  *ctx;
+
+    ctx = cf->ctx;
+
+    tlcf->answer_conf = ngx_palloc(cf->pool,
+                                   sizeof(void *) * ngx_http_max_module);
+    if (tlcf->answer_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(tlcf->answer_conf, ctx->loc_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    for (m = 0; cf->cycle->modules[m]; m++) {
+        module = cf->cycle->modules[m];
+
+        for (i = 0; ngx_http_token_rewriting_filters[i]; i++) {
+
+            if (ngx_strcmp(module->name, ngx_http_token_rewriting_filters[i])
+                != 0)
+            {
+                continue;
+            }
+
+            conf = ngx_http_token_default_conf(cf, module->ctx);
+            if (conf == NULL) {
+                return NGX_CONF_ERROR;
+            }
+
+            tlcf->answer_conf[module->ctx_index] = conf;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* what a location has where none of the module's directives stands anywhere */
+
+static void *
+ngx_http_token_default_conf(ngx_conf_t *cf, ngx_http_module_t *module)
+{
+    void  *prev, *conf;
+
+    prev = module->create_loc_conf(cf);
+    conf = module->create_loc_conf(cf);
+
+    if (prev == NULL || conf == NULL) {
+        return NULL;
+    }
+
+    if (module->merge_loc_conf(cf, prev, conf) != NGX_CONF_OK) {
+        return NULL;
+    }
+
+    return conf;
+}
+
+
+static char *
+ngx_http_token_init_fetch(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    tlcf->fetch_conf = ngx_palloc(cf->pool,
+                                  sizeof(void *) * ngx_http_max_module);
+    if (tlcf->fetch_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(tlcf->fetch_conf, tlcf->answer_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    tlcf->fetch_conf[ngx_http_core_module.ctx_index] =
+                                     ngx_http_token_fetch_core_conf(cf, tlcf);
+
+    tlcf->fetch_conf[ngx_http_proxy_module.ctx_index] =
+                                    ngx_http_token_fetch_proxy_conf(cf, tlcf);
+
+    if (tlcf->fetch_conf[ngx_http_core_module.ctx_index] == NULL
+        || tlcf->fetch_conf[ngx_http_proxy_module.ctx_index] == NULL)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_token_fetch_core_conf(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_http_core_loc_conf_t  *clcf, *prev;
+
+    prev = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    clcf = ngx_palloc(cf->pool, sizeof(ngx_http_core_loc_conf_t));
+    if (clcf == NULL) {
+        return NULL;
+    }
+
+    *clcf = *prev;
+
+    clcf->loc_conf = tlcf->fetch_conf;
+    clcf->subrequest_output_buffer_size = tlcf->max_response_size;
+    clcf->error_pages = NULL;
+    clcf->post_action.len = 0;
+    clcf->log_subrequest = 0;
+
+    return clcf;
+}
+
+
+static void *
+ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    void                      *prev, *conf;
+    ngx_uint_t                 auto_redirect;
+    ngx_http_module_t         *module;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    module = ngx_http_proxy_module.ctx;
+
+    prev = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    conf = module->create_loc_conf(cf);
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    ngx_http_token_fetch_upstream_conf(conf, prev);
+
+    auto_redirect = clcf->auto_redirect;
+
+    if (ngx_http_token_proxy_set(cf, conf, "proxy_pass",
+                                 "$token_proxy_internal_endpoint")
+        != NGX_CONF_OK)
+    {
+        return NULL;
+    }
+
+    /* the setter has made itself the token location's handler */
+
+    tlcf->proxy_handler = clcf->handler;
+
+    clcf->handler = ngx_http_token_handler;
+    clcf->auto_redirect = auto_redirect;
+
+    if (ngx_http_token_proxy_set(cf, conf, "proxy_method", "POST")
+        != NGX_CONF_OK
+        || ngx_http_token_proxy_set(cf, conf, "proxy_http_version", "1.1")
+           != NGX_CONF_OK
+        || ngx_http_token_proxy_set(cf, conf, "proxy_set_body",
+                                    "$token_proxy_internal_body")
+           != NGX_CONF_OK
+        || ngx_http_token_set_headers(cf, tlcf, conf, prev) != NGX_CONF_OK
+        || ngx_http_token_set_ssl(cf, tlcf, conf, prev) != NGX_CONF_OK)
+    {
+        return NULL;
+    }
+
+    if (module->merge_loc_conf(cf, prev, conf) != NGX_CONF_OK) {
+        return NULL;
+    }
+
+    return conf;
+}
+
+
+/*
+ * In every version of nginx this is the first member of the proxy module's
+ * location configuration.
+ */
+
+static void
+ngx_http_token_fetch_upstream_conf(ngx_http_upstream_conf_t *ucf,
+    ngx_http_upstream_conf_t *prev)
+{
+    /* nothing of the endpoint's answer may reach a disk */
+
+    ucf->store = 0;
+#if (NGX_HTTP_CACHE)
+    ucf->cache = 0;
+#endif
+    ucf->max_temp_file_size_conf = 0;
+
+    /* buffers that hold any header block, whatever the outer levels set */
+
+    ucf->buffering = 1;
+    ucf->buffer_size = ngx_max(prev->buffer_size, ngx_pagesize);
+    ucf->bufs.num = 8;
+    ucf->bufs.size = ngx_pagesize;
+    ucf->busy_buffers_size_conf = 2 * ngx_max(ucf->buffer_size,
+                                              ucf->bufs.size);
+    ucf->temp_file_write_size_conf = ucf->busy_buffers_size_conf;
+
+    if (ucf->busy_buffers_size_conf > 7 * ucf->bufs.size) {
+        ucf->bufs.num = 1 + ucf->busy_buffers_size_conf / ucf->bufs.size;
+    }
+
+    /* an endpoint must not command this nginx, X-Accel-Redirect and such */
+
+    ucf->ignore_headers = NGX_CONF_BITMASK_SET
+                          |NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT
+                          |NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES
+                          |NGX_HTTP_UPSTREAM_IGN_EXPIRES
+                          |NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL
+                          |NGX_HTTP_UPSTREAM_IGN_SET_COOKIE
+                          |NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE
+                          |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
+                          |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET
+                          |NGX_HTTP_UPSTREAM_IGN_VARY;
+
+    ucf->pass_request_headers = 0;
+    ucf->pass_request_body = 1;
+    ucf->intercept_errors = 0;
+}
+
+
+static char *
+ngx_http_token_set_headers(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev)
+{
+    ngx_str_t                 connection;
+    ngx_uint_t                i;
+    ngx_array_t             **headers, **outer;
+    ngx_keyval_t             *kv, *kvo;
+    ngx_http_token_header_t  *h;
+
+    headers = ngx_http_token_proxy_field(conf, "proxy_set_header");
+    outer = ngx_http_token_proxy_field(prev, "proxy_set_header");
+
+    *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
+    if (*headers == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    kvo = *outer ? (*outer)->elts : NULL;
+
+    for (i = 0; kvo && i < (*outer)->nelts; i++) {
+
+        if (ngx_http_token_own_header(tlcf, &kvo[i].key)) {
+            continue;
+        }
+
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *kv = kvo[i];
+    }
+
+    for (h = ngx_http_token_headers; h->name.len; h++) {
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        kv->key = h->name;
+        kv->value = h->value;
+    }
+
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_str_set(&kv->key, "Authorization");
+        ngx_str_set(&kv->value, "$token_proxy_internal_authorization");
+    }
+
+    ngx_str_set(&connection, "close");
+
+    if (ngx_http_token_keepalive(cf, tlcf)) {
+        ngx_str_null(&connection);
+    }
+
+    kv = ngx_array_push(*headers);
+    if (kv == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_str_set(&kv->key, "Connection");
+    kv->value = connection;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
+{
+    ngx_http_token_header_t  *h;
+
+    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0) {
+        return 1;
+    }
+
+    if (ngx_strcasecmp(name->data, (u_char *) "Authorization") == 0) {
+        return (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+    }
+
+    for (h = ngx_http_token_headers; h->name.len; h++) {
+        if (ngx_strcasecmp(name->data, h->name.data) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * Whether connections to the endpoint are kept: the "keepalive" directive
+ * stands in its upstream block, or, where the block depends on a variable,
+ * may stand there.
+ */
+
+static ngx_uint_t
+ngx_http_token_keepalive(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+#if (nginx_version >= 1029007)
+
+    /* nginx keeps connections by default */
+
+    (void) cf;
+    (void) tlcf;
+
+    return 1;
+
+#else
+
+    ngx_uint_t  m, *max_cached;
+
+    if (tlcf->upstream == NULL) {
+        return 1;
+    }
+
+    if (tlcf->upstream->srv_conf == NULL) {
+        return 0;
+    }
+
+    for (m = 0; cf->cycle->modules[m]; m++) {
+
+        if (ngx_strcmp(cf->cycle->modules[m]->name,
+                       "ngx_http_upstream_keepalive_module")
+            == 0)
+        {
+            /* the first member of the module's configuration */
+
+            max_cached = tlcf->upstream->srv_conf[
+                                            cf->cycle->modules[m]->ctx_index];
+
+            return (*max_cached != 0 && *max_cached != NGX_CONF_UNSET_UINT);
+        }
+    }
+
+    return 0;
+
+#endif
+}
+
+
+static char *
+ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev)
+{
+#if (NGX_HTTP_SSL)
+
+    ngx_str_t                 *trusted, *outer;
+    ngx_http_upstream_conf_t  *ucf;
+
+    ucf = conf;
+
+    ucf->ssl_server_name = 1;
+    ucf->ssl_verify = 0;
+
+    if (!tlcf->ssl_verify
+        || (tlcf->upstream
+            && ngx_strncasecmp(tlcf->endpoint->value.data,
+                               (u_char *) "https://", 8) != 0))
+    {
+        return NGX_CONF_OK;
+    }
+
+    ucf->ssl_verify = 1;
+
+    trusted = ngx_http_token_proxy_field(conf, "proxy_ssl_trusted_certificate");
+    outer = ngx_http_token_proxy_field(prev, "proxy_ssl_trusted_certificate");
+
+    if (tlcf->ssl_trusted_certificate.len) {
+        *trusted = tlcf->ssl_trusted_certificate;
+
+    } else if (outer->len) {
+        *trusted = *outer;
+
+    } else {
+        return ngx_http_token_system_certificates(cf, trusted);
+    }
+
+#endif
+
+    return NGX_CONF_OK;
+}
+
+
+#if (NGX_HTTP_SSL)
+
+static char *
+ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_str_t *file)
+{
+    ngx_uint_t        i;
+    ngx_file_info_t   fi;
+
+    const char       *files[] = {
+        X509_get_default_cert_file(),
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    };
+
+    for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+
+        if (ngx_file_info(files[i], &fi) != NGX_FILE_ERROR) {
+            file->len = ngx_strlen(files[i]);
+            file->data = (u_char *) files[i];
+
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "no system bundle of CA certificates was found, "
+                       "set \"token_proxy_ssl_trusted_certificate\"");
+
+    return NGX_CONF_ERROR;
+}
+
+#endif
+
+
+static ngx_command_t *
+ngx_http_token_proxy_command(char *name)
+{
+    ngx_command_t  *cmd;
+
+    for (cmd = ngx_http_proxy_module.commands; cmd->name.len; cmd++) {
+        if (ngx_strcmp(cmd->name.data, name) == 0) {
+            break;
+        }
+    }
+
+    return cmd;
+}
+
+
+/* where a directive of the proxy module keeps its value */
+
+static void *
+ngx_http_token_proxy_field(void *conf, char *name)
+{
+    return (u_char *) conf + ngx_http_token_proxy_command(name)->offset;
+}
+
+
+/* as if "name value;" stood in the location */
+
+static char *
+ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
+{
+    char           *rv;
+    ngx_str_t       args[2];
+    ngx_array_t    *saved, array;
+    ngx_command_t  *cmd;
+
+    args[0].data = (u_char *) name;
+    args[0].len = ngx_strlen(name);
+    args[1].data = (u_char *) value;
+    args[1].len = ngx_strlen(value);
+
+    ngx_memzero(&array, sizeof(ngx_array_t));
+
+    array.elts = args;
+    array.nelts = 2;
+    array.size = sizeof(ngx_str_t);
+    array.nalloc = 2;
+    array.pool = cf->pool;
+
+    cmd = ngx_http_token_proxy_command(name);
+
+    saved = cf->args;
+    cf->args = &array;
+
+    rv = cmd->set(cf, cmd, conf);
+
+    cf->args = saved;
+
+    if (rv != NGX_CONF_OK && rv != NGX_CONF_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%s\" %s", name, rv);
+    }
+
+    return rv;
+}
+
+
+ngx_int_t
+ngx_http_token_add_endpoint_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_token_endpoint_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_endpoint_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t             *s;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ctx == NULL || ctx->request == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    s = (ngx_str_t *) ((u_char *) ctx->request + data);
+
+    v->len = s->len;
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    v->data = s->data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,222 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The table of contents: directives, configuration, phases.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+
+static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
+static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+
+static ngx_conf_bitmask_t  ngx_http_token_methods[] = {
+    { ngx_string("GET"), NGX_HTTP_GET },
+    { ngx_string("POST"), NGX_HTTP_POST },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_command_t  ngx_http_token_commands[] = {
+
+    { ngx_string("token_proxy"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_token_set_enable,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, enable),
+      NULL },
+
+    { ngx_string("token_proxy_endpoint"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_endpoint,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_client_id"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_credential,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, client_id),
+      NULL },
+
+    { ngx_string("token_proxy_client_secret"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_credential,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, client_secret),
+      NULL },
+
+    { ngx_string("token_proxy_auth_method"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_token_set_auth_method,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_grant_type"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, grant_type),
+      NULL },
+
+    { ngx_string("token_proxy_param"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_token_set_param,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_fields"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_fields,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_methods"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, methods),
+      &ngx_http_token_methods },
+
+    { ngx_string("token_proxy_max_response_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_max_response_size,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, max_response_size),
+      NULL },
+
+    { ngx_string("token_proxy_ssl_verify"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, ssl_verify),
+      NULL },
+
+    { ngx_string("token_proxy_ssl_trusted_certificate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_token_module_ctx = {
+    ngx_http_token_preconfiguration,       /* preconfiguration */
+    ngx_http_token_init,                   /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_token_create_loc_conf,        /* create location configuration */
+    ngx_http_token_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_token_module = {
+    NGX_MODULE_V1,
+    &ngx_http_token_module_ctx,            /* module context */
+    ngx_http_token_commands,               /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+static ngx_int_t
+ngx_http_token_filter(ngx_http_request_t *r)
+{
+    if (ngx_http_token_header_filter(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_token_preconfiguration(ngx_conf_t *cf)
+{
+    return ngx_http_token_add_variables(cf);
+}
+
+
+static ngx_int_t
+ngx_http_token_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_token_filter;
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_token_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_token_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->endpoint = NULL;
+     *     conf->upstream = NULL;
+     *     conf->grant_type = { 0, NULL };
+     *     conf->methods = 0;
+     *     conf->ssl_trusted_certificate = { 0, NULL };
+     *     conf->request = { 0 };
+     *     conf->allow = { 0, NULL };
+     *     conf->error_pages = NULL;
+     *     conf->proxy_handler = NULL;
+     *     conf->answer_conf = NULL;
+     *     conf->fetch_conf = NULL;
+     */
+
+    conf->enable = NGX_CONF_UNSET;
+    conf->client_id = NGX_CONF_UNSET_PTR;
+    conf->client_secret = NGX_CONF_UNSET_PTR;
+    conf->auth_method = NGX_CONF_UNSET_UINT;
+    conf->params = NGX_CONF_UNSET_PTR;
+    conf->fields = NGX_CONF_UNSET_PTR;
+    conf->max_response_size = NGX_CONF_UNSET_SIZE;
+    conf->ssl_verify = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+static char *
+ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    return ngx_http_token_merge(cf, parent, child);
+}
