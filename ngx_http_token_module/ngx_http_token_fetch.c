@@ -31,7 +31,6 @@ static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
     ngx_http_token_fetch_t *fetch);
-static void ngx_http_token_fetch_timeout(ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
@@ -523,8 +522,7 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
 
     ngx_http_token_fetch_upstream(fetch);
 
-    fetch->status = NGX_HTTP_BAD_GATEWAY;
-    fetch->description = "The token endpoint could not be reached.";
+    fetch->outcome = NGX_HTTP_TOKEN_UNREACHABLE;
 
     if (fetch->upstream_status == 0
         || fetch->rc >= NGX_HTTP_SPECIAL_RESPONSE)
@@ -532,7 +530,7 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
         /* nginx has said why in the log */
 
         if (fetch->rc == NGX_HTTP_GATEWAY_TIME_OUT) {
-            ngx_http_token_fetch_timeout(fetch);
+            fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
         }
 
         return;
@@ -548,10 +546,10 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
         return;
     }
 
-    fetch->description = "The token endpoint gave no complete answer.";
+    fetch->outcome = NGX_HTTP_TOKEN_INCOMPLETE;
 
     if (ngx_http_token_fetch_timed_out(sr, fetch)) {
-        ngx_http_token_fetch_timeout(fetch);
+        fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
     }
 }
 
@@ -626,14 +624,6 @@ ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
 
 
 static void
-ngx_http_token_fetch_timeout(ngx_http_token_fetch_t *fetch)
-{
-    fetch->status = NGX_HTTP_GATEWAY_TIME_OUT;
-    fetch->description = "The token endpoint did not answer in time.";
-}
-
-
-static void
 ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
@@ -651,8 +641,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
     rc = ngx_http_token_json_parse(r->pool, &text, &fetch->members);
 
     if (rc == NGX_ERROR) {
-        fetch->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
-        fetch->description = "Out of memory.";
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
         return;
     }
 
@@ -670,7 +659,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
     }
 
     if (wrong == NULL) {
-        fetch->status = NGX_HTTP_OK;
+        fetch->outcome = NGX_HTTP_TOKEN_OK;
         return;
     }
 
@@ -678,7 +667,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
                   "answer of token endpoint \"%V\" %s",
                   &fetch->request->endpoint, wrong);
 
-    fetch->description = "The token endpoint gave an invalid answer.";
+    fetch->outcome = NGX_HTTP_TOKEN_INVALID;
 }
 
 
@@ -717,20 +706,19 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
         || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)
     {
-        fetch->status = NGX_HTTP_SERVICE_UNAVAILABLE;
-        fetch->description = "The token endpoint is busy, try again later.";
+        fetch->outcome = NGX_HTTP_TOKEN_BUSY;
         fetch->retry_after = ngx_http_token_retry_after(sr);
         return;
     }
 
     if (fetch->upstream_status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
-        fetch->description = "The token endpoint failed.";
+        fetch->outcome = NGX_HTTP_TOKEN_BROKEN;
 
     } else if (fetch->upstream_status >= NGX_HTTP_BAD_REQUEST) {
-        fetch->description = "The token endpoint refused the request.";
+        fetch->outcome = NGX_HTTP_TOKEN_REFUSED;
 
     } else {
-        fetch->description = "The token endpoint gave an invalid answer.";
+        fetch->outcome = NGX_HTTP_TOKEN_INVALID;
     }
 }
 

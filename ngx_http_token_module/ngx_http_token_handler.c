@@ -6,9 +6,18 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_cache.h"
 
 
+typedef struct {
+    ngx_uint_t                      status;
+    char                           *error;
+    char                           *description;
+} ngx_http_token_failure_t;
+
+
+static ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
 static void ngx_http_token_wake(ngx_http_request_t *r);
 static void ngx_http_token_record(ngx_http_token_ctx_t *ctx);
 static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r,
@@ -20,12 +29,46 @@ static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
 static void ngx_http_token_remove_header(ngx_http_request_t *r, char *name);
 
 
+/* by outcome, the texts are fixed: what the endpoint said is for the log */
+
+static ngx_http_token_failure_t  ngx_http_token_failures[] = {
+
+    { NGX_HTTP_OK, "", "" },
+
+    { NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error",
+      "The token request cannot be made." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint could not be reached." },
+
+    { NGX_HTTP_GATEWAY_TIME_OUT, "temporarily_unavailable",
+      "The token endpoint did not answer in time." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint gave no complete answer." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint gave an invalid answer." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint refused the request." },
+
+    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
+      "The token endpoint is busy, try again later." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint failed." },
+
+    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
+      "The token endpoint failed a moment ago, try again later." },
+};
+
+
 ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -51,24 +94,46 @@ ngx_http_token_handler(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (request == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_token_evaluate(r, request) != NGX_OK) {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (tlcf->cache) {
+        rc = ngx_http_token_serve(r, request);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    return ngx_http_token_pass(r, request);
+}
+
+
+/* without a cache: the call is the caller's, and ends with him */
+
+static ngx_int_t
+ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
+{
+    ngx_http_token_ctx_t    *ctx;
+    ngx_http_token_fetch_t  *fetch;
+
     ctx = ngx_http_token_ctx(r);
-    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t)
-                                 + sizeof(ngx_http_token_request_t));
+    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
 
     if (ctx == NULL || fetch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    fetch->request = (ngx_http_token_request_t *) (fetch + 1);
-
-    if (ngx_http_token_evaluate(r, fetch->request) != NGX_OK) {
-        return ngx_http_token_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                         "server_error",
-                                         "The token request cannot be made.");
-    }
+    fetch->request = request;
 
     if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     ctx->fetch = fetch;
@@ -108,6 +173,7 @@ ngx_http_token_wake(ngx_http_request_t *r)
 static void
 ngx_http_token_record(ngx_http_token_ctx_t *ctx)
 {
+    int64_t                  lifetime;
     ngx_http_token_fetch_t  *fetch;
 
     fetch = ctx->fetch;
@@ -116,12 +182,11 @@ ngx_http_token_record(ngx_http_token_ctx_t *ctx)
     ctx->upstream_status = fetch->upstream_status;
     ctx->upstream_time = fetch->upstream_time;
 
-    if (fetch->status == NGX_HTTP_OK) {
-        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
-        ctx->expires_in = ngx_http_token_json_expires_in(fetch->members);
+    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
+        lifetime = ngx_http_token_json_lifetime(fetch->members);
 
-    } else {
-        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_ERROR;
+        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+        ctx->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
     }
 }
 
@@ -129,44 +194,68 @@ ngx_http_token_record(ngx_http_token_ctx_t *ctx)
 static ngx_int_t
 ngx_http_token_answer(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
 {
-    u_char                     *p;
     ngx_str_t                   text;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    if (fetch->status == NGX_HTTP_OK) {
-
-        if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
-                                       &text)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_http_token_send(r, NGX_HTTP_OK, &text);
+    if (fetch->outcome != NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_send_failure(r, fetch->outcome,
+                                           fetch->retry_after);
     }
 
-    if (fetch->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+    if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
+                                   &text)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-        p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
-        if (p == NULL) {
+    return ngx_http_token_send_answer(r, &text);
+}
+
+
+ngx_int_t
+ngx_http_token_send_answer(ngx_http_request_t *r, ngx_str_t *body)
+{
+    return ngx_http_token_send(r, NGX_HTTP_OK, body);
+}
+
+
+ngx_int_t
+ngx_http_token_send_failure(ngx_http_request_t *r, ngx_uint_t outcome,
+    time_t retry_after)
+{
+    ngx_str_t                  value;
+    ngx_http_token_ctx_t      *ctx;
+    ngx_http_token_failure_t  *failure;
+
+    failure = &ngx_http_token_failures[outcome];
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->cache_status = NGX_HTTP_TOKEN_CACHE_ERROR;
+
+    if (failure->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+
+        value.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+        if (value.data == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        text.data = p;
-        text.len = ngx_sprintf(p, "%T", ngx_max(fetch->retry_after, 1)) - p;
+        value.len = ngx_sprintf(value.data, "%T", ngx_max(retry_after, 1))
+                    - value.data;
 
-        if (ngx_http_token_add_header(r, "Retry-After", &text) == NULL) {
+        if (ngx_http_token_add_header(r, "Retry-After", &value) == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
-    return ngx_http_token_send_error(r, fetch->status,
-                                     (fetch->status == NGX_HTTP_BAD_GATEWAY)
-                                         ? "server_error"
-                                         : "temporarily_unavailable",
-                                     fetch->description);
+    return ngx_http_token_send_error(r, failure->status, failure->error,
+                                     failure->description);
 }
 
 

@@ -54,7 +54,8 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
                              prev->ssl_trusted_certificate, "");
 
     if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
-        || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK)
+        || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -201,6 +202,7 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_key(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_location(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;

@@ -23,6 +23,11 @@
 #define NGX_HTTP_TOKEN_AUTH_NONE            2
 
 
+/* SHA-256 */
+
+#define NGX_HTTP_TOKEN_DIGEST_LEN  32
+
+
 /* VALUE: a literal, env:NAME, file:PATH, or a string with variables */
 
 typedef struct {
@@ -60,6 +65,20 @@ typedef struct {
 } ngx_http_token_member_t;
 
 
+/* how a call of the endpoint ends, and with it what a caller gets */
+
+#define NGX_HTTP_TOKEN_OK           0
+#define NGX_HTTP_TOKEN_INTERNAL     1  /* no memory, no connections */
+#define NGX_HTTP_TOKEN_UNREACHABLE  2
+#define NGX_HTTP_TOKEN_TIMEOUT      3
+#define NGX_HTTP_TOKEN_INCOMPLETE   4  /* cut off, or too large */
+#define NGX_HTTP_TOKEN_INVALID      5  /* not what RFC 6749 5.1 says */
+#define NGX_HTTP_TOKEN_REFUSED      6  /* 4xx */
+#define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
+#define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
+#define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
+
+
 /* one call of the token endpoint, from request to result */
 
 typedef struct {
@@ -68,11 +87,10 @@ typedef struct {
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
 
-    /* the result, as it is meant for a caller */
+    /* the result */
 
-    ngx_uint_t                      status;          /* 200, 502, 503, 504 */
-    ngx_array_t                    *members;         /* of the answer if 200 */
-    char                           *description;     /* of the error if not */
+    ngx_uint_t                      outcome;
+    ngx_array_t                    *members;         /* of the answer, if OK */
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
@@ -101,9 +119,20 @@ typedef struct {
     ngx_flag_t                      ssl_verify;
     ngx_str_t                       ssl_trusted_certificate;
 
+    ngx_shm_zone_t                 *cache;    /* NULL for "off" */
+    ngx_http_complex_value_t       *cache_key;
+    time_t                          cache_default_ttl;
+    ngx_msec_t                      refresh_before;
+    ngx_uint_t                      refresh_percent;  /* if not 0 */
+    ngx_msec_t                      lock_timeout;
+    ngx_msec_t                      backoff_min;
+    ngx_msec_t                      backoff_max;
+
     /* made when the configuration has been read */
 
     ngx_http_token_request_t        request;  /* what of it is constant */
+    u_char                         *digest;   /* of it, if all of it is */
+    uint32_t                        fields_hash;
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
@@ -118,10 +147,18 @@ typedef struct {
 #define NGX_HTTP_TOKEN_CACHE_NONE    0
 #define NGX_HTTP_TOKEN_CACHE_BYPASS  1
 #define NGX_HTTP_TOKEN_CACHE_ERROR   2
+#define NGX_HTTP_TOKEN_CACHE_HIT     3
+#define NGX_HTTP_TOKEN_CACHE_MISS    4
+#define NGX_HTTP_TOKEN_CACHE_WAIT    5
+#define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
+
+
+typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 
 
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
+    ngx_http_token_waiter_t        *waiter;
 
     ngx_uint_t                      cache_status;
     time_t                          expires_in;      /* -1 if not known */
@@ -152,6 +189,28 @@ char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_token_cache_conf.c */
+
+char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+char *ngx_http_token_merge_cache(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+
+
+/* ngx_http_token_key.c */
+
+/*
+ * Prepares what of a token request's identity is constant.  Called after
+ * ngx_http_token_init_request().
+ */
+char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_merge.c */
@@ -200,10 +259,10 @@ ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
 /*
- * The lifetime in seconds, without its fraction, from a number or a string
- * with a number; -1 if there is none or it is not positive, at most ten years.
+ * The lifetime in milliseconds, of expires_in as a number or a string with a
+ * number: at most ten years, 0 if it is not positive, -1 if there is none.
  */
-time_t ngx_http_token_json_expires_in(ngx_array_t *members);
+int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
 
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
@@ -257,9 +316,26 @@ void ngx_http_token_fetch_result(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
 
+/* ngx_http_token_zone.c */
+
+char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* ngx_http_token_wait.c: news between workers */
+
+ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
+
+
 /* ngx_http_token_handler.c */
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
+
+/* Both return what a content handler returns. */
+ngx_int_t ngx_http_token_send_answer(ngx_http_request_t *r, ngx_str_t *body);
+ngx_int_t ngx_http_token_send_failure(ngx_http_request_t *r,
+    ngx_uint_t outcome, time_t retry_after);
 
 /* Header filter: what belongs to every response of the module. */
 ngx_int_t ngx_http_token_header_filter(ngx_http_request_t *r);

@@ -40,7 +40,11 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
 static ngx_str_t  ngx_http_token_cache_statuses[] = {
     ngx_null_string,
     ngx_string("BYPASS"),
-    ngx_string("ERROR")
+    ngx_string("ERROR"),
+    ngx_string("HIT"),
+    ngx_string("MISS"),
+    ngx_string("WAIT"),
+    ngx_string("EXPIRED")
 };
 
 
