@@ -10,6 +10,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(basename dirname);
 use File::Path qw(make_path remove_tree);
 use IO::Socket::INET;
+use POSIX ();
 use Test::Builder;
 use Time::HiRes qw(sleep time);
 
@@ -30,6 +31,11 @@ our $MODULE = $ENV{TEST_NGINX_LOAD_MODULES}
     //= "$ROOT/build/ngx_http_token_module.so";
 our $NGINX = $ENV{TEST_NGINX_BINARY} //= '/usr/sbin/nginx';
 our $WORK = $ENV{TEST_NGINX_WORK} //= "$ROOT/build/tests";
+
+# An nginx that has become a daemon is waited for here, rather than whenever
+# process 1 gets to it: prctl(PR_SET_CHILD_SUBREAPER, 1).
+my $prctl = { x86_64 => 157, aarch64 => 167 }->{ (POSIX::uname())[4] };
+syscall($prctl, 36, 1, 0, 0, 0) if $^O eq 'linux' && $prctl;
 
 my $owner = $$;
 my @dirs;
