@@ -524,6 +524,8 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
 
     sr = fetch->subrequest;
 
+    r->connection->log->action = "requesting a token";
+
     ngx_http_token_fetch_upstream(fetch);
 
     fetch->outcome = NGX_HTTP_TOKEN_UNREACHABLE;
