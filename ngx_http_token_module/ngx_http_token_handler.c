@@ -99,7 +99,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_token_evaluate(r, request) != NGX_OK) {
+    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
@@ -120,6 +120,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
 {
+    ngx_int_t                rc;
     ngx_http_token_ctx_t    *ctx;
     ngx_http_token_fetch_t  *fetch;
 
@@ -132,7 +133,13 @@ ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
 
     fetch->request = request;
 
-    if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
+    rc = ngx_http_token_fetch(r, fetch);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -13,8 +13,7 @@
 
 
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request,
-    ngx_str_t *extra);
+    ngx_http_token_request_t *request, ngx_str_t *extra);
 
 
 char *
@@ -46,10 +45,7 @@ ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         extra = tlcf->cache_key->value;
     }
 
-    if (tlcf->request.endpoint.data == NULL || tlcf->request.body.data == NULL
-        || (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-            && tlcf->request.authorization.data == NULL))
-    {
+    if (!tlcf->constant) {
         return NGX_CONF_OK;
     }
 
@@ -58,7 +54,7 @@ ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_token_key_digest(tlcf->digest, tlcf, &tlcf->request, &extra)
+    if (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
         != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -73,17 +69,32 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
     u_char                     *digest;
+    ngx_int_t                   rc;
     ngx_str_t                   extra;
+    ngx_log_t                  *log;
+    ngx_uint_t                  level;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = request->tlcf;
+
+    if (tlcf->digest) {
+        return tlcf->digest;
+    }
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache_key
-        && ngx_http_complex_value(r, tlcf->cache_key, &extra) != NGX_OK)
-    {
-        return NULL;
+    if (tlcf->cache_key) {
+        log = r->connection->log;
+
+        level = ngx_http_token_mute(log);
+
+        rc = ngx_http_complex_value(r, tlcf->cache_key, &extra);
+
+        log->log_level = level;
+
+        if (rc != NGX_OK) {
+            return NULL;
+        }
     }
 
     digest = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
@@ -91,7 +102,7 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
         return NULL;
     }
 
-    if (ngx_http_token_key_digest(digest, tlcf, request, &extra) != NGX_OK) {
+    if (ngx_http_token_key_digest(digest, request, &extra) != NGX_OK) {
         return NULL;
     }
 
@@ -101,22 +112,26 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
 /*
  * The body has the grant type and every parameter, the Authorization header
- * or the body has the client's id and secret.
+ * or the body has the client's id.  An assertion differs each time: what
+ * stands for it is what it is made of.
  */
 
 static ngx_int_t
-ngx_http_token_key_digest(u_char *digest, ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_request_t *request, ngx_str_t *extra)
+ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
+    ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[4];
+    ngx_str_t    *parts[7];
     ngx_uint_t    i;
     EVP_MD_CTX   *md;
 
     parts[0] = &request->endpoint;
     parts[1] = &request->authorization;
     parts[2] = &request->body;
-    parts[3] = extra;
+    parts[3] = &request->secret;
+    parts[4] = &request->audience;
+    parts[5] = &request->tlcf->identity;
+    parts[6] = extra;
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {
@@ -126,12 +141,14 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_loc_conf_t *tlcf,
     rc = NGX_ERROR;
 
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, &tlcf->auth_method, sizeof(ngx_uint_t)) != 1)
+        || EVP_DigestUpdate(md, &request->tlcf->auth_method,
+                            sizeof(ngx_uint_t))
+           != 1)
     {
         goto done;
     }
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 7; i++) {
 
         /* the length keeps what ends one part from beginning the next */
 

@@ -528,6 +528,15 @@ ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     ucf->ssl_server_name = 1;
     ucf->ssl_verify = 0;
 
+    /*
+     * Sessions belong to an endpoint, for all locations: one that is taken up
+     * would bring along the client certificate of another location.
+     */
+
+    if (((ngx_http_upstream_conf_t *) prev)->ssl_certificate) {
+        ucf->ssl_session_reuse = 0;
+    }
+
     if (!tlcf->ssl_verify
         || (tlcf->upstream
             && ngx_strncasecmp(tlcf->endpoint->value.data,

@@ -21,6 +21,8 @@
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC  0
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_POST   1
 #define NGX_HTTP_TOKEN_AUTH_NONE            2
+#define NGX_HTTP_TOKEN_CLIENT_SECRET_JWT    3
+#define NGX_HTTP_TOKEN_PRIVATE_KEY_JWT      4
 
 
 /* SHA-256 */
@@ -44,13 +46,24 @@ typedef struct {
 } ngx_http_token_param_t;
 
 
-/* a token request (RFC 6749 4.4.2), evaluated and encoded */
+typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
+typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
+
+
+/*
+ * A token request (RFC 6749 4.4.2), evaluated and encoded: without the client's
+ * assertion, which is made when the request is sent.
+ */
 
 typedef struct {
+    ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
     ngx_str_t                       body;           /* form-encoded */
+    ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
+    ngx_str_t                       audience;       /* of the assertion */
 } ngx_http_token_request_t;
 
 
@@ -83,6 +96,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_token_request_t       *request;
+    ngx_http_token_request_t       *sent;     /* with the client's assertion */
     ngx_http_request_t             *subrequest;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
@@ -97,7 +111,7 @@ typedef struct {
 } ngx_http_token_fetch_t;
 
 
-typedef struct {
+struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      enable;
     u_char                         *file;     /* where token_proxy stands */
     ngx_uint_t                      line;
@@ -109,6 +123,10 @@ typedef struct {
     ngx_http_token_value_t         *client_secret;
     ngx_uint_t                      auth_method;
     ngx_uint_t                      auth_form;      /* encoding=form */
+    ngx_str_t                       auth_alg;       /* alg= */
+    ngx_http_token_key_t           *private_key;
+    ngx_str_t                       key_id;
+    ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
     ngx_str_t                       grant_type;
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
 
@@ -130,7 +148,10 @@ typedef struct {
 
     /* made when the configuration has been read */
 
+    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
+    ngx_str_t                       identity; /* of keys and certificates */
     ngx_http_token_request_t        request;  /* what of it is constant */
+    ngx_uint_t                      constant; /* all of it is */
     u_char                         *digest;   /* of it, if all of it is */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;
@@ -139,7 +160,7 @@ typedef struct {
     ngx_http_handler_pt             proxy_handler;
     void                          **answer_conf;
     void                          **fetch_conf;
-} ngx_http_token_loc_conf_t;
+};
 
 
 /* $token_proxy_cache_status */
@@ -181,8 +202,6 @@ char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -191,6 +210,25 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_token_auth_conf.c */
+
+char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+void ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf);
+
+/* Chooses the algorithm, and checks that it and the key fit. */
+char *ngx_http_token_init_auth(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_cache_conf.c */
@@ -229,6 +267,13 @@ char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
  */
 char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
+
+/*
+ * Reads a file that the directive that is being parsed names; one trailing
+ * newline is dropped.  Returns as ngx_http_token_value() does.
+ */
+char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_str_t *text);
 
 /*
  * Checks a constant client id or secret: RFC 6749 appendix A.1 and A.2, not
@@ -289,7 +334,7 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
 ngx_int_t ngx_http_token_add_endpoint_variables(ngx_conf_t *cf);
 
 
-/* ngx_http_token_fetch.c */
+/* ngx_http_token_request.c */
 
 /*
  * Prepares what of the token request is constant.  Called when the location
@@ -299,16 +344,43 @@ char *ngx_http_token_init_request(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
- * Evaluates the token request for a caller.  Returns NGX_OK, or NGX_ERROR
- * after an error message.
+ * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
+ * NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
+
+/*
+ * Makes the body of a request out of its parameters, the grant type first, and
+ * what of the client belongs there.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_form(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_keyval_t *params,
+    ngx_uint_t nparams);
+
+ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* Returns the level that the log has to get back. */
+ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
+
+
+/* ngx_http_token_assertion.c */
+
+/*
+ * The request as it is sent, in r->pool: with an assertion of its own if the
+ * client authenticates itself by one, or else the request itself.  Returns
+ * NULL after an error message.
+ */
+ngx_http_token_request_t *ngx_http_token_assert(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
+
+
+/* ngx_http_token_fetch.c */
 
 /*
  * Starts a call of the endpoint as a subrequest of r, whose
- * write_event_handler is run when it has finished.  Returns NGX_OK or
- * NGX_ERROR.
+ * write_event_handler is run when it has finished.  Returns NGX_OK,
+ * NGX_DECLINED if nothing was started, or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_fetch(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
