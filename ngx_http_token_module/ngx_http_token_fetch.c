@@ -35,13 +35,29 @@ static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
-static ngx_str_t ngx_http_token_said(ngx_http_token_fetch_t *fetch,
-    ngx_array_t *members, char *name);
+static ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_array_t *members, char *name);
+static ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *text);
+static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
 static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
 static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
+
+
+/* parameters of a token request that an error may repeat in the log */
+
+static char  *ngx_http_token_public_params[] = {
+    "grant_type",
+    "client_id",
+    "scope",
+    "audience",
+    "resource",
+    "username",
+    NULL
+};
 
 
 /*
@@ -506,6 +522,13 @@ ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
         fetch->rc = rc;
     }
 
+    if (sr->upstream && sr->upstream->pipe
+        && sr->upstream->pipe->downstream_error)
+    {
+        /* an answer that is too large is no error of the caller's connection */
+        sr->connection->error = 0;
+    }
+
     if (rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || sr->connection->error) {
         return rc;
     }
@@ -700,8 +723,8 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
         }
     }
 
-    error = ngx_http_token_said(fetch, members, "error");
-    description = ngx_http_token_said(fetch, members, "error_description");
+    error = ngx_http_token_said(r, fetch, members, "error");
+    description = ngx_http_token_said(r, fetch, members, "error_description");
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
@@ -735,13 +758,12 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
  */
 
 static ngx_str_t
-ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
-    char *name)
+ngx_http_token_said(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch,
+    ngx_array_t *members, char *name)
 {
-    size_t                     i;
-    ngx_str_t                  said, basic;
-    ngx_http_token_member_t   *m;
-    ngx_http_token_request_t  *request;
+    size_t                    i;
+    ngx_str_t                 said;
+    ngx_http_token_member_t  *m;
 
     ngx_str_null(&said);
 
@@ -751,18 +773,7 @@ ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
         return said;
     }
 
-    request = fetch->request;
-    basic = request->authorization;
-
-    if (basic.len > sizeof("Basic ") - 1) {
-        basic.data += sizeof("Basic ") - 1;
-        basic.len -= sizeof("Basic ") - 1;
-    }
-
-    if (ngx_http_token_contains(&m->string, &request->secret)
-        || ngx_http_token_contains(&m->string, &basic)
-        || ngx_http_token_contains(&m->string, &request->body))
-    {
+    if (ngx_http_token_repeats_secret(r, fetch->request, &m->string)) {
         ngx_str_set(&said, "(not shown)");
         return said;
     }
@@ -777,6 +788,95 @@ ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
     }
 
     return said;
+}
+
+
+static ngx_uint_t
+ngx_http_token_repeats_secret(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *text)
+{
+    u_char     *p, *last, *end, *dst;
+    ngx_str_t   basic, form, name, value;
+
+    basic = request->authorization;
+
+    if (basic.len > sizeof("Basic ") - 1) {
+        basic.data += sizeof("Basic ") - 1;
+        basic.len -= sizeof("Basic ") - 1;
+    }
+
+    form.len = ngx_http_token_form_encode(NULL, &request->secret);
+    form.data = ngx_pnalloc(r->pool, form.len);
+    if (form.data == NULL) {
+        return 1;
+    }
+
+    (void) ngx_http_token_form_encode(form.data, &request->secret);
+
+    if (ngx_http_token_contains(text, &basic)
+        || ngx_http_token_contains(text, &form)
+        || ngx_http_token_contains(text, &request->secret))
+    {
+        return 1;
+    }
+
+    /* the body has passwords, assertions, or a secret */
+
+    p = request->body.data;
+    last = p + request->body.len;
+
+    for ( /* void */ ; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, '&');
+        if (end == NULL) {
+            end = last;
+        }
+
+        name.data = p;
+        name.len = ngx_strlchr(p, end, '=') - p;
+
+        if (ngx_http_token_is_public(&name)) {
+            continue;
+        }
+
+        value.data = name.data + name.len + 1;
+        value.len = end - value.data;
+
+        if (ngx_http_token_contains(text, &value)) {
+            return 1;
+        }
+
+        dst = ngx_pnalloc(r->pool, value.len);
+        if (dst == NULL) {
+            return 1;
+        }
+
+        value.len = ngx_http_token_form_decode(dst, &value) - dst;
+        value.data = dst;
+
+        if (ngx_http_token_contains(text, &value)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_http_token_is_public(ngx_str_t *name)
+{
+    char  **p;
+
+    for (p = ngx_http_token_public_params; *p; p++) {
+        if (ngx_strlen(*p) == name->len
+            && ngx_strncmp(*p, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

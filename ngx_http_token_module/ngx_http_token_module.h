@@ -242,6 +242,9 @@ char *ngx_http_token_check_credential(ngx_str_t *text);
  */
 uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
 
+/* The reverse; dst has room for src.  Returns the end of what was written. */
+u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
+
 /*
  * Makes the value of an Authorization header, RFC 6749 2.3.1 and RFC 7617;
  * with form both are form-encoded first.  Returns NGX_OK or NGX_ERROR.
