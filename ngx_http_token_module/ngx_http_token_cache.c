@@ -34,17 +34,15 @@ static ngx_http_token_node_t *ngx_http_token_node_end(
 
 
 ngx_int_t
-ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
-    ngx_uint_t waiting, ngx_http_token_lookup_t *lookup)
+ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_node_t      *tn;
-    ngx_http_token_zone_t      *zone;
-    ngx_http_token_shctx_t     *sh;
-    ngx_http_token_stored_t    *copy;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_int_t                 rc;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *copy;
 
     zone = tlcf->cache->data;
     copy = NULL;
@@ -86,7 +84,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
     ngx_http_token_zone_unlock(zone, sh);
 
     if (copy) {
-        rc = ngx_http_token_stored_compose(r, copy, lookup);
+        rc = ngx_http_token_stored_compose(r, tlcf->fields, copy, lookup);
     }
 
     return rc;

@@ -149,7 +149,8 @@ ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
 ngx_int_t ngx_http_token_stored_answer(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
 ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
-    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
+    ngx_array_t *fields, ngx_http_token_stored_t *stored,
+    ngx_http_token_lookup_t *lookup);
 
 
 /* ngx_http_token_cache.c */
@@ -159,8 +160,9 @@ ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
  * since the given generation.  The answer is allocated in r->pool.  Returns
  * NGX_OK or NGX_ERROR.
  */
-ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
-    ngx_uint_t waiting, ngx_http_token_lookup_t *lookup);
+ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
 
 /* Stores the token of a fetch that has ended well. */
 void ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,

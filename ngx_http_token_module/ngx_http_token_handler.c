@@ -99,7 +99,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_token_evaluate(r, request) != NGX_OK) {
+    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 

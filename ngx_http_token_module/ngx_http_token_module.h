@@ -44,9 +44,13 @@ typedef struct {
 } ngx_http_token_param_t;
 
 
+typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+
+
 /* a token request (RFC 6749 4.4.2), evaluated and encoded */
 
 typedef struct {
+    ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
     ngx_str_t                       body;           /* form-encoded */
@@ -97,7 +101,7 @@ typedef struct {
 } ngx_http_token_fetch_t;
 
 
-typedef struct {
+struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      enable;
     u_char                         *file;     /* where token_proxy stands */
     ngx_uint_t                      line;
@@ -137,9 +141,10 @@ typedef struct {
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
     ngx_http_handler_pt             proxy_handler;
+    void                          **loc_conf;
     void                          **answer_conf;
     void                          **fetch_conf;
-} ngx_http_token_loc_conf_t;
+};
 
 
 /* $token_proxy_cache_status */
@@ -299,11 +304,11 @@ char *ngx_http_token_init_request(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
- * Evaluates the token request for a caller.  Returns NGX_OK, or NGX_ERROR
- * after an error message.
+ * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
+ * NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
  * Starts a call of the endpoint as a subrequest of r, whose

@@ -208,18 +208,15 @@ ngx_http_token_stored_answer(ngx_http_request_t *r,
 
 
 ngx_int_t
-ngx_http_token_stored_compose(ngx_http_request_t *r,
+ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
 {
-    u_char                     *text;
-    ngx_str_t                   left;
-    ngx_uint_t                  i;
-    ngx_array_t                *members;
-    ngx_http_token_span_t      *span;
-    ngx_http_token_member_t    *m;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    u_char                   *text;
+    ngx_str_t                 left;
+    ngx_uint_t                i;
+    ngx_array_t              *members;
+    ngx_http_token_span_t    *span;
+    ngx_http_token_member_t  *m;
 
     members = ngx_array_create(r->pool, stored->nmembers,
                                sizeof(ngx_http_token_member_t));
@@ -256,6 +253,6 @@ ngx_http_token_stored_compose(ngx_http_request_t *r,
         }
     }
 
-    return ngx_http_token_json_subset(r->pool, members, tlcf->fields,
+    return ngx_http_token_json_subset(r->pool, members, fields,
                                       &lookup->answer);
 }

@@ -80,11 +80,8 @@ static ngx_uint_t  ngx_http_token_news_added;
 ngx_int_t
 ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
 {
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_waiter_t    *w;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_http_token_ctx_t     *ctx;
+    ngx_http_token_waiter_t  *w;
 
     ctx = ngx_http_token_ctx(r);
     w = ngx_palloc(r->pool, sizeof(ngx_http_token_waiter_t));
@@ -95,15 +92,14 @@ ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
 
     w->request = r;
     w->token_request = request;
-    w->zone = tlcf->cache->data;
+    w->zone = request->tlcf->cache->data;
     w->cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
     w->waiting = 0;
     w->queued = 0;
     w->elsewhere = 0;
     w->served = 0;
 
-    w->digest = tlcf->digest ? tlcf->digest
-                             : ngx_http_token_request_digest(r, request);
+    w->digest = ngx_http_token_request_digest(r, request);
     if (w->digest == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -121,7 +117,8 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
 
     lookup.generation = w->generation;
 
-    if (ngx_http_token_cache_lookup(w->request, w->digest, w->waiting, &lookup)
+    if (ngx_http_token_cache_lookup(w->request, w->token_request->tlcf,
+                                    w->digest, w->waiting, &lookup)
         != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -245,13 +242,10 @@ ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
 static ngx_int_t
 ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
 {
-    ngx_http_request_t         *r;
-    ngx_http_cleanup_t         *cln;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_request_t  *r;
+    ngx_http_cleanup_t  *cln;
 
     r = w->request;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -283,7 +277,7 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
     w->event.data = w;
     w->event.log = r->connection->log;
 
-    w->deadline = ngx_current_msec + tlcf->lock_timeout;
+    w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
     w->waiting = 1;
     w->queued = 1;
 
@@ -401,15 +395,13 @@ ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
 static void
 ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 {
-    int64_t                     lifetime;
-    ngx_http_request_t         *r;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
+    int64_t                lifetime;
+    ngx_http_request_t    *r;
+    ngx_http_token_ctx_t  *ctx;
 
     r = w->request;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     w->outcome = fetch->outcome;
     w->retry_after = fetch->retry_after;
@@ -427,7 +419,8 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
             ctx->expires_in = (time_t) (lifetime / 1000);
         }
 
-        if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
+        if (ngx_http_token_json_subset(r->pool, fetch->members,
+                                       w->token_request->tlcf->fields,
                                        &w->answer)
             != NGX_OK)
         {
