@@ -496,6 +496,7 @@ ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
 
     if (stored) {
         ngx_http_token_cache_store(zone, digest, lease, stored, &waited);
+        fetch->serial = stored->serial;
 
     } else if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
         ngx_http_token_cache_release(zone, digest, lease, &waited);

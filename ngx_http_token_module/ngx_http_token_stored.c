@@ -207,6 +207,44 @@ ngx_http_token_stored_answer(ngx_http_request_t *r,
 }
 
 
+/* under the lock as well: the token as JSON has it */
+
+ngx_int_t
+ngx_http_token_stored_token(ngx_http_request_t *r,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    u_char                 *text;
+    ngx_uint_t              i;
+    ngx_http_token_span_t  *span;
+
+    static ngx_str_t  name = ngx_string("\"access_token\"");
+
+    span = stored->members;
+    text = (u_char *) &stored->members[stored->nmembers];
+
+    for (i = 0; i < stored->nmembers; i++) {
+
+        if (span[i].key_len == name.len
+            && ngx_memcmp(text + span[i].key, name.data, name.len) == 0)
+        {
+            lookup->answer.len = span[i].value_len;
+            lookup->answer.data = ngx_pnalloc(r->pool, span[i].value_len);
+
+            if (lookup->answer.data == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(lookup->answer.data, text + span[i].value,
+                       span[i].value_len);
+
+            return NGX_OK;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
 ngx_int_t
 ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
