@@ -84,6 +84,8 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     ngx_uint_t                i, constant;
     ngx_http_token_param_t   *param;
 
+    tlcf->request.tlcf = tlcf;
+
     if (tlcf->endpoint->lengths == NULL) {
         tlcf->request.endpoint = tlcf->endpoint->value;
     }
@@ -144,15 +146,12 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 ngx_int_t
 ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                   id, secret;
-    ngx_log_t                  *log;
-    ngx_uint_t                  level;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_int_t    rc;
+    ngx_str_t    id, secret;
+    ngx_log_t   *log;
+    ngx_uint_t   level;
 
     *request = tlcf->request;
 
@@ -367,7 +366,7 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     ngx_http_core_main_conf_t   *cmcf;
     ngx_http_post_subrequest_t  *ps;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = fetch->request->tlcf;
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
 
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));

@@ -13,8 +13,7 @@
 
 
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request,
-    ngx_str_t *extra);
+    ngx_http_token_request_t *request, ngx_str_t *extra);
 
 
 char *
@@ -58,7 +57,7 @@ ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_token_key_digest(tlcf->digest, tlcf, &tlcf->request, &extra)
+    if (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
         != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -76,7 +75,11 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_str_t                   extra;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = request->tlcf;
+
+    if (tlcf->digest) {
+        return tlcf->digest;
+    }
 
     ngx_str_null(&extra);
 
@@ -91,7 +94,7 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
         return NULL;
     }
 
-    if (ngx_http_token_key_digest(digest, tlcf, request, &extra) != NGX_OK) {
+    if (ngx_http_token_key_digest(digest, request, &extra) != NGX_OK) {
         return NULL;
     }
 
@@ -105,8 +108,8 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
  */
 
 static ngx_int_t
-ngx_http_token_key_digest(u_char *digest, ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_request_t *request, ngx_str_t *extra)
+ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
+    ngx_str_t *extra)
 {
     ngx_int_t     rc;
     ngx_str_t    *parts[4];
@@ -126,7 +129,9 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_loc_conf_t *tlcf,
     rc = NGX_ERROR;
 
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, &tlcf->auth_method, sizeof(ngx_uint_t)) != 1)
+        || EVP_DigestUpdate(md, &request->tlcf->auth_method,
+                            sizeof(ngx_uint_t))
+           != 1)
     {
         goto done;
     }

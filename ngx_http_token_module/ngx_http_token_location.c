@@ -147,6 +147,7 @@ ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ctx = cf->ctx;
 
+    tlcf->loc_conf = ctx->loc_conf;
     tlcf->answer_conf = ngx_palloc(cf->pool,
                                    sizeof(void *) * ngx_http_max_module);
     if (tlcf->answer_conf == NULL) {

@@ -44,9 +44,13 @@ typedef struct {
 } ngx_http_token_param_t;
 
 
+typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+
+
 /* a token request (RFC 6749 4.4.2), evaluated and encoded */
 
 typedef struct {
+    ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
     ngx_str_t                       body;           /* form-encoded */
@@ -79,6 +83,22 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
 
 
+/* a token, or why there is none, from the cache or by a call */
+
+typedef struct {
+    ngx_uint_t                      outcome;
+    ngx_str_t                       answer;
+    time_t                          expires_in;      /* -1 if not known */
+    time_t                          retry_after;
+    ngx_uint_t                      cache_status;
+    ngx_uint_t                      upstream_status;
+    ngx_msec_t                      upstream_time;
+    ngx_uint_t                      fetched;         /* the two above count */
+    ngx_uint_t                      serial;          /* of the cached token */
+    u_char                         *digest;          /* NULL if not cached */
+} ngx_http_token_got_t;
+
+
 /* one call of the token endpoint, from request to result */
 
 typedef struct {
@@ -94,10 +114,13 @@ typedef struct {
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
+    ngx_uint_t                      serial;          /* if it is cached */
+
+    ngx_http_token_got_t            got;             /* if it is not */
 } ngx_http_token_fetch_t;
 
 
-typedef struct {
+struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      enable;
     u_char                         *file;     /* where token_proxy stands */
     ngx_uint_t                      line;
@@ -137,9 +160,10 @@ typedef struct {
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
     ngx_http_handler_pt             proxy_handler;
+    void                          **loc_conf;
     void                          **answer_conf;
     void                          **fetch_conf;
-} ngx_http_token_loc_conf_t;
+};
 
 
 /* $token_proxy_cache_status */
@@ -158,18 +182,12 @@ typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
-    ngx_http_token_waiter_t        *waiter;
-
-    ngx_uint_t                      cache_status;
-    time_t                          expires_in;      /* -1 if not known */
-    ngx_uint_t                      upstream_status;
-    ngx_msec_t                      upstream_time;
+    ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
 
     unsigned                        answered:1;
-    unsigned                        fetched:1;
 } ngx_http_token_ctx_t;
 
 
@@ -302,11 +320,11 @@ char *ngx_http_token_init_request(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
- * Evaluates the token request for a caller.  Returns NGX_OK, or NGX_ERROR
- * after an error message.
+ * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
+ * NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
  * Starts a call of the endpoint as a subrequest of r, whose
@@ -337,8 +355,22 @@ ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
 
-/* Both return what a content handler returns. */
-ngx_int_t ngx_http_token_send_answer(ngx_http_request_t *r, ngx_str_t *body);
+/*
+ * Turns the finished fetch of r's own into what was got.  Returns NULL if it
+ * has not finished.
+ */
+ngx_http_token_got_t *ngx_http_token_fetch_got(ngx_http_request_t *r,
+    ngx_uint_t bare);
+
+/*
+ * Makes what a token location answers, or the bare token as JSON has it.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_uint_t bare,
+    ngx_str_t *answer);
+
+/* Returns what a content handler returns. */
 ngx_int_t ngx_http_token_send_failure(ngx_http_request_t *r,
     ngx_uint_t outcome, time_t retry_after);
 
