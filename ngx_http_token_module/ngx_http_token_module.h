@@ -233,6 +233,9 @@ char *ngx_http_token_merge_cache(ngx_conf_t *cf,
 char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
+extern ngx_conf_post_t  ngx_http_token_not_empty;
+
+
 /* ngx_http_token_merge.c */
 
 char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
