@@ -34,17 +34,15 @@ static ngx_http_token_node_t *ngx_http_token_node_end(
 
 
 ngx_int_t
-ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
-    ngx_uint_t waiting, ngx_http_token_lookup_t *lookup)
+ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_node_t      *tn;
-    ngx_http_token_zone_t      *zone;
-    ngx_http_token_shctx_t     *sh;
-    ngx_http_token_stored_t    *copy;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_int_t                 rc;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *copy;
 
     zone = tlcf->cache->data;
     copy = NULL;
@@ -65,7 +63,10 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_SEND) {
 
-        if (tn->stored->fields == tlcf->fields_hash) {
+        if (lookup->bare) {
+            rc = ngx_http_token_stored_token(r, tn->stored, lookup);
+
+        } else if (tn->stored->fields == tlcf->fields_hash) {
             rc = ngx_http_token_stored_answer(r, tn->stored, lookup);
 
         } else {
@@ -86,7 +87,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
     ngx_http_token_zone_unlock(zone, sh);
 
     if (copy) {
-        rc = ngx_http_token_stored_compose(r, copy, lookup);
+        rc = ngx_http_token_stored_compose(r, tlcf->fields, copy, lookup);
     }
 
     return rc;
@@ -113,6 +114,7 @@ ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
 
         lookup->todo = NGX_HTTP_TOKEN_DO_SEND;
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
+        lookup->serial = tn->stored->serial;
 
         if (tn->stored->refresh <= now
             && tn->lease_until <= now && tn->retry_at <= now)
@@ -404,6 +406,8 @@ ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
     new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
 
     if (new) {
+        stored->serial = ++sh->generation;
+
         ngx_memcpy(new, stored, stored->size);
 
         old = tn->stored;
@@ -461,6 +465,49 @@ ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
     }
 
     ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+ngx_uint_t
+ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_uint_t serial, ngx_msec_t min)
+{
+    ngx_uint_t                another;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_time_t     now;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *stored;
+
+    another = 1;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn && tn->stored && tn->stored->serial == serial) {
+
+        now = ngx_http_token_now();
+
+        if (tn->dropped && now - tn->dropped < (ngx_http_token_time_t) min) {
+
+            /* a new token every time would help nobody */
+
+            another = 0;
+
+        } else {
+            stored = tn->stored;
+
+            tn->stored = NULL;
+            tn->dropped = now;
+
+            ngx_explicit_memzero(stored, stored->size);
+            ngx_slab_free_locked(zone->shpool, stored);
+        }
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return another;
 }
 
 

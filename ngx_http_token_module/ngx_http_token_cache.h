@@ -35,6 +35,7 @@ typedef struct {
     size_t                          size;     /* of all this */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           refresh;  /* ahead of its expiry */
+    ngx_uint_t                      serial;   /* unlike any token's before */
     uint32_t                        fields;   /* whose answer comes first */
     uint32_t                        answer_len;
     uint32_t                        hole;     /* the value of expires_in */
@@ -63,6 +64,7 @@ typedef struct {
     ngx_uint_t                      failures;
     ngx_uint_t                      failure;
     ngx_uint_t                      generation;
+    ngx_http_token_time_t           dropped;   /* when a token was last */
 
     unsigned                        waited:1;  /* in another worker too */
     unsigned                        expired:1; /* had a token before */
@@ -107,6 +109,8 @@ typedef struct {
     ngx_uint_t                      outcome;     /* to fail */
     time_t                          retry_after; /* to fail, seconds */
     ngx_uint_t                      generation;
+    ngx_uint_t                      serial;      /* of the token */
+    ngx_uint_t                      bare;        /* in: send the token alone */
 } ngx_http_token_lookup_t;
 
 
@@ -145,11 +149,14 @@ ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members,
     ngx_http_token_time_t start, int64_t lifetime);
 
-/* Both make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
+/* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_stored_answer(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
-ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
+ngx_int_t ngx_http_token_stored_token(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
+ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
+    ngx_array_t *fields, ngx_http_token_stored_t *stored,
+    ngx_http_token_lookup_t *lookup);
 
 
 /* ngx_http_token_cache.c */
@@ -159,8 +166,9 @@ ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
  * since the given generation.  The answer is allocated in r->pool.  Returns
  * NGX_OK or NGX_ERROR.
  */
-ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r, u_char *digest,
-    ngx_uint_t waiting, ngx_http_token_lookup_t *lookup);
+ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
 
 /* Stores the token of a fetch that has ended well. */
 void ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
@@ -173,6 +181,14 @@ void ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
 void ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_uint_t failure, ngx_msec_t min, ngx_msec_t max,
     ngx_msec_t delay, ngx_uint_t *waited);
+
+/*
+ * Removes a token that turned out to be of no use, if it is still the one with
+ * that serial, but not again within min milliseconds.  Returns 1 if there is
+ * reason to get another one.
+ */
+ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
+    u_char *digest, ngx_uint_t serial, ngx_msec_t min);
 
 /* Ends a fetch whose token cannot be kept. */
 void ngx_http_token_cache_release(ngx_http_token_zone_t *zone, u_char *digest,
@@ -198,13 +214,18 @@ ngx_msec_t ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf);
 
 /* ngx_http_token_wait.c */
 
+typedef void (*ngx_http_token_resume_pt)(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+
 /*
- * Serves a caller from the cache: at once, or when the fetch that he waits for
- * has ended.  Returns what a content handler returns, NGX_DECLINED if the zone
- * has no room for the request.
+ * Gets a token from the cache for r: the answer of the token location, or the
+ * bare token as it stands in JSON.  Sets rc to NGX_OK if it is got, to
+ * NGX_AGAIN if resume will be called, to NGX_DECLINED if the zone has no room
+ * for the request, or to NGX_ERROR.
  */
-ngx_int_t ngx_http_token_serve(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t bare,
+    ngx_http_token_resume_pt resume, ngx_int_t *rc);
 
 /* Hands the result of a fetch to those who wait for it in this worker. */
 void ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,

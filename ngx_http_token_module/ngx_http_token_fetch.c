@@ -25,9 +25,6 @@ static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
-static ngx_str_t ngx_http_token_said(ngx_http_token_fetch_t *fetch,
-    ngx_array_t *members, char *name);
-static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
 static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
@@ -37,6 +34,8 @@ static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
 ngx_int_t
 ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
 {
+    ngx_int_t                    rc;
+    ngx_uint_t                   flags, in_memory;
     ngx_http_request_t          *sr;
     ngx_http_token_ctx_t        *ctx;
     ngx_http_token_loc_conf_t   *tlcf;
@@ -63,11 +62,23 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     ps->handler = ngx_http_token_fetch_done;
     ps->data = fetch;
 
-    if (ngx_http_subrequest(r, &r->uri, NULL, &sr, ps,
-                            NGX_HTTP_SUBREQUEST_IN_MEMORY
-                            |NGX_HTTP_SUBREQUEST_WAITED)
-        != NGX_OK)
-    {
+    flags = NGX_HTTP_SUBREQUEST_IN_MEMORY|NGX_HTTP_SUBREQUEST_WAITED;
+    in_memory = r->subrequest_in_memory;
+
+    if (r->background || in_memory) {
+        /* "mirror" and SSI's "set": out of the order of the caller's output */
+        flags |= NGX_HTTP_SUBREQUEST_BACKGROUND;
+    }
+
+    /* nginx nests none of these, since their outputs would mix: not here */
+
+    r->subrequest_in_memory = 0;
+
+    rc = ngx_http_subrequest(r, &r->uri, NULL, &sr, ps, flags);
+
+    r->subrequest_in_memory = in_memory;
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -205,8 +216,19 @@ ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
         fetch->rc = rc;
     }
 
+    if (sr->upstream && sr->upstream->pipe
+        && sr->upstream->pipe->downstream_error)
+    {
+        /* an answer that is too large is no error of the caller's connection */
+        sr->connection->error = 0;
+    }
+
     if (rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || sr->connection->error) {
         return rc;
+    }
+
+    if (sr->background && ngx_http_post_request(sr->parent, NULL) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     /* an error is the parent's to answer, nginx shall make no page of it */
@@ -399,8 +421,9 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
         }
     }
 
-    error = ngx_http_token_said(fetch, members, "error");
-    description = ngx_http_token_said(fetch, members, "error_description");
+    error = ngx_http_token_said(r, fetch->sent, members, "error");
+    description = ngx_http_token_said(r, fetch->sent, members,
+                                      "error_description");
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
@@ -425,76 +448,6 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     } else {
         fetch->outcome = NGX_HTTP_TOKEN_INVALID;
     }
-}
-
-
-/*
- * What an error answer says, for the log: only the characters that RFC 6749
- * 5.2 allows, cut, and nothing at all if it repeats what must not be logged.
- */
-
-static ngx_str_t
-ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
-    char *name)
-{
-    size_t                     i;
-    ngx_str_t                  said, basic;
-    ngx_http_token_member_t   *m;
-    ngx_http_token_request_t  *request;
-
-    ngx_str_null(&said);
-
-    m = members ? ngx_http_token_json_find(members, name) : NULL;
-
-    if (m == NULL || !m->is_string) {
-        return said;
-    }
-
-    request = fetch->request;
-    basic = request->authorization;
-
-    if (basic.len > sizeof("Basic ") - 1) {
-        basic.data += sizeof("Basic ") - 1;
-        basic.len -= sizeof("Basic ") - 1;
-    }
-
-    if (ngx_http_token_contains(&m->string, &request->secret)
-        || ngx_http_token_contains(&m->string, &basic)
-        || ngx_http_token_contains(&m->string, &request->body))
-    {
-        ngx_str_set(&said, "(not shown)");
-        return said;
-    }
-
-    said = m->string;
-    said.len = ngx_min(said.len, 200);
-
-    for (i = 0; i < said.len; i++) {
-        if (said.data[i] < 0x20 || said.data[i] > 0x7e) {
-            said.data[i] = '?';
-        }
-    }
-
-    return said;
-}
-
-
-static ngx_uint_t
-ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret)
-{
-    size_t  i;
-
-    if (secret->len == 0) {
-        return 0;
-    }
-
-    for (i = 0; i + secret->len <= text->len; i++) {
-        if (ngx_memcmp(text->data + i, secret->data, secret->len) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -18,10 +18,11 @@ typedef struct {
 
 static ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
-static void ngx_http_token_wake(ngx_http_request_t *r);
-static void ngx_http_token_record(ngx_http_token_ctx_t *ctx);
-static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r,
-    ngx_http_token_fetch_t *fetch);
+static void ngx_http_token_resume(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static void ngx_http_token_passed(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
@@ -68,6 +69,7 @@ ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
+    ngx_http_token_got_t       *got;
     ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -104,14 +106,54 @@ ngx_http_token_handler(ngx_http_request_t *r)
     }
 
     if (tlcf->cache) {
-        rc = ngx_http_token_serve(r, request);
 
-        if (rc != NGX_DECLINED) {
-            return rc;
+        got = ngx_http_token_get(r, request, 0, ngx_http_token_resume, &rc);
+
+        switch (rc) {
+
+        case NGX_OK:
+            return ngx_http_token_reply(r, got);
+
+        case NGX_AGAIN:
+            r->main->count++;
+            return NGX_DONE;
+
+        case NGX_DECLINED:
+            break;
+
+        default:
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
     return ngx_http_token_pass(r, request);
+}
+
+
+static void
+ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
+}
+
+
+static ngx_int_t
+ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->got = got;
+
+    if (got->outcome == NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_send(r, NGX_HTTP_OK, &got->answer);
+    }
+
+    return ngx_http_token_send_failure(r, got->outcome, got->retry_after);
 }
 
 
@@ -146,86 +188,90 @@ ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
     ctx->fetch = fetch;
 
     r->main->count++;
-    r->write_event_handler = ngx_http_token_wake;
+    r->write_event_handler = ngx_http_token_passed;
 
     return NGX_DONE;
 }
 
 
 static void
-ngx_http_token_wake(ngx_http_request_t *r)
+ngx_http_token_passed(ngx_http_request_t *r)
 {
-    ngx_http_token_ctx_t  *ctx;
+    ngx_http_token_got_t  *got;
+
+    got = ngx_http_token_fetch_got(r, 0);
+
+    if (got) {
+        r->write_event_handler = ngx_http_request_empty_handler;
+
+        ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
+    }
+}
+
+
+ngx_http_token_got_t *
+ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_uint_t bare)
+{
+    int64_t                  lifetime;
+    ngx_http_token_ctx_t    *ctx;
+    ngx_http_token_got_t    *got;
+    ngx_http_token_fetch_t  *fetch;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "http token wake: %ui", ctx->fetch->finished);
-
-    if (!ctx->fetch->finished) {
-        return;
-    }
-
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    ngx_http_token_fetch_result(r, ctx->fetch);
-    ngx_http_token_record(ctx);
-
-    ngx_http_finalize_request(r, ngx_http_token_answer(r, ctx->fetch));
-}
-
-
-/* for the variables */
-
-static void
-ngx_http_token_record(ngx_http_token_ctx_t *ctx)
-{
-    int64_t                  lifetime;
-    ngx_http_token_fetch_t  *fetch;
-
     fetch = ctx->fetch;
 
-    ctx->fetched = 1;
-    ctx->upstream_status = fetch->upstream_status;
-    ctx->upstream_time = fetch->upstream_time;
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token fetch finished: %ui", fetch->finished);
+
+    if (!fetch->finished) {
+        return NULL;
+    }
+
+    got = &fetch->got;
+
+    ngx_http_token_fetch_result(r, fetch);
+
+    got->outcome = fetch->outcome;
+    got->retry_after = fetch->retry_after;
+    got->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+    got->fetched = 1;
+    got->upstream_status = fetch->upstream_status;
+    got->upstream_time = fetch->upstream_time;
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
+
         lifetime = ngx_http_token_json_lifetime(fetch->members);
+        got->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
 
-        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
-        ctx->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
-    }
-}
-
-
-static ngx_int_t
-ngx_http_token_answer(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
-{
-    ngx_str_t                   text;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (fetch->outcome != NGX_HTTP_TOKEN_OK) {
-        return ngx_http_token_send_failure(r, fetch->outcome,
-                                           fetch->retry_after);
+        if (ngx_http_token_answer_of(r->pool, fetch->request->tlcf,
+                                     fetch->members, bare, &got->answer)
+            != NGX_OK)
+        {
+            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        }
     }
 
-    if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
-                                   &text)
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    return ngx_http_token_send_answer(r, &text);
+    return got;
 }
 
 
 ngx_int_t
-ngx_http_token_send_answer(ngx_http_request_t *r, ngx_str_t *body)
+ngx_http_token_answer_of(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *members, ngx_uint_t bare, ngx_str_t *answer)
 {
-    return ngx_http_token_send(r, NGX_HTTP_OK, body);
+    ngx_http_token_member_t  *m;
+
+    if (!bare) {
+        return ngx_http_token_json_subset(pool, members, tlcf->fields, answer);
+    }
+
+    m = ngx_http_token_json_find(members, "access_token");
+
+    answer->len = m->value.len;
+    answer->data = ngx_pstrdup(pool, &m->value);
+
+    return answer->data ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -234,17 +280,9 @@ ngx_http_token_send_failure(ngx_http_request_t *r, ngx_uint_t outcome,
     time_t retry_after)
 {
     ngx_str_t                  value;
-    ngx_http_token_ctx_t      *ctx;
     ngx_http_token_failure_t  *failure;
 
     failure = &ngx_http_token_failures[outcome];
-
-    ctx = ngx_http_token_ctx(r);
-    if (ctx == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ctx->cache_status = NGX_HTTP_TOKEN_CACHE_ERROR;
 
     if (failure->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
 
@@ -493,8 +531,6 @@ ngx_http_token_ctx(ngx_http_request_t *r)
         if (ctx == NULL) {
             return NULL;
         }
-
-        ctx->expires_in = -1;
 
         ngx_http_set_ctx(r, ctx, ngx_http_token_module);
     }

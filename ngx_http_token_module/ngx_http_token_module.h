@@ -92,6 +92,22 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
 
 
+/* a token, or why there is none, from the cache or by a call */
+
+typedef struct {
+    ngx_uint_t                      outcome;
+    ngx_str_t                       answer;
+    time_t                          expires_in;      /* -1 if not known */
+    time_t                          retry_after;
+    ngx_uint_t                      cache_status;
+    ngx_uint_t                      upstream_status;
+    ngx_msec_t                      upstream_time;
+    ngx_uint_t                      fetched;         /* the two above count */
+    ngx_uint_t                      serial;          /* of the cached token */
+    u_char                         *digest;          /* NULL if not cached */
+} ngx_http_token_got_t;
+
+
 /* one call of the token endpoint, from request to result */
 
 typedef struct {
@@ -108,6 +124,9 @@ typedef struct {
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
+    ngx_uint_t                      serial;          /* if it is cached */
+
+    ngx_http_token_got_t            got;             /* if it is not */
 } ngx_http_token_fetch_t;
 
 
@@ -158,6 +177,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
     ngx_http_handler_pt             proxy_handler;
+    void                          **loc_conf;
     void                          **answer_conf;
     void                          **fetch_conf;
 };
@@ -179,18 +199,12 @@ typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
-    ngx_http_token_waiter_t        *waiter;
-
-    ngx_uint_t                      cache_status;
-    time_t                          expires_in;      /* -1 if not known */
-    ngx_uint_t                      upstream_status;
-    ngx_msec_t                      upstream_time;
+    ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
 
     unsigned                        answered:1;
-    unsigned                        fetched:1;
 } ngx_http_token_ctx_t;
 
 
@@ -253,6 +267,9 @@ char *ngx_http_token_merge_cache(ngx_conf_t *cf,
 char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
+extern ngx_conf_post_t  ngx_http_token_not_empty;
+
+
 /* ngx_http_token_merge.c */
 
 char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
@@ -286,6 +303,9 @@ char *ngx_http_token_check_credential(ngx_str_t *text);
  * Returns the end of what was written, or with dst == NULL the length.
  */
 uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
+
+/* The reverse; dst has room for src.  Returns the end of what was written. */
+u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
 
 /*
  * Makes the value of an Authorization header, RFC 6749 2.3.1 and RFC 7617;
@@ -375,6 +395,16 @@ ngx_http_token_request_t *ngx_http_token_assert(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 
 
+/* ngx_http_token_said.c */
+
+/*
+ * What a member of an error answer to this request says, as far as it may
+ * stand in a log; empty if there is none.
+ */
+ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_array_t *members, char *name);
+
+
 /* ngx_http_token_fetch.c */
 
 /*
@@ -406,8 +436,22 @@ ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
 
-/* Both return what a content handler returns. */
-ngx_int_t ngx_http_token_send_answer(ngx_http_request_t *r, ngx_str_t *body);
+/*
+ * Turns the finished fetch of r's own into what was got.  Returns NULL if it
+ * has not finished.
+ */
+ngx_http_token_got_t *ngx_http_token_fetch_got(ngx_http_request_t *r,
+    ngx_uint_t bare);
+
+/*
+ * Makes what a token location answers, or the bare token as JSON has it.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_uint_t bare,
+    ngx_str_t *answer);
+
+/* Returns what a content handler returns. */
 ngx_int_t ngx_http_token_send_failure(ngx_http_request_t *r,
     ngx_uint_t outcome, time_t retry_after);
 

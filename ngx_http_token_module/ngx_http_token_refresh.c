@@ -15,7 +15,6 @@ typedef struct {
     ngx_http_token_fetch_t          fetch;    /* the first member */
     ngx_http_token_request_t        request;
     ngx_http_request_t             *main;
-    ngx_http_token_loc_conf_t      *tlcf;
     ngx_http_token_zone_t          *zone;
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     uint64_t                        lease;
@@ -28,13 +27,13 @@ typedef struct {
 static ngx_http_token_refresh_t *ngx_http_token_refresh_create(
     ngx_http_request_t *r, ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_refresh_copy(ngx_pool_t *pool,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *dst,
-    ngx_http_token_request_t *src);
+    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 static ngx_connection_t *ngx_http_token_refresh_connection(
-    ngx_http_request_t *r);
+    ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_refresh_close(ngx_connection_t *c);
 static ngx_http_request_t *ngx_http_token_refresh_request(
-    ngx_connection_t *c, ngx_http_request_t *r);
+    ngx_connection_t *c, ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_refresh_finished(ngx_http_request_t *r);
 static void ngx_http_token_refresh_renew(ngx_event_t *ev);
 static void ngx_http_token_refresh_end(ngx_http_token_refresh_t *refresh);
@@ -61,7 +60,7 @@ ngx_http_token_refresh(ngx_http_request_t *r,
     ngx_http_token_refresh_t   *refresh;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = request->tlcf;
 
     refresh = ngx_http_token_refresh_create(r, request);
 
@@ -111,14 +110,14 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
     ngx_http_token_refresh_t   *refresh;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = request->tlcf;
 
-    c = ngx_http_token_refresh_connection(r);
+    c = ngx_http_token_refresh_connection(r, tlcf);
     if (c == NULL) {
         return NULL;
     }
 
-    main = ngx_http_token_refresh_request(c, r);
+    main = ngx_http_token_refresh_request(c, r, tlcf);
 
     if (main == NULL) {
         ngx_http_token_refresh_close(c);
@@ -128,8 +127,7 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
     refresh = ngx_pcalloc(main->pool, sizeof(ngx_http_token_refresh_t));
 
     if (refresh == NULL
-        || ngx_http_token_refresh_copy(main->pool, tlcf, &refresh->request,
-                                       request)
+        || ngx_http_token_refresh_copy(main->pool, &refresh->request, request)
            != NGX_OK)
     {
         ngx_destroy_pool(main->pool);
@@ -139,7 +137,6 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
 
     refresh->fetch.request = &refresh->request;
     refresh->main = main;
-    refresh->tlcf = tlcf;
     refresh->zone = tlcf->cache->data;
     refresh->start = ngx_http_token_now();
 
@@ -163,15 +160,15 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
 /* what is not constant belongs to the caller, who may leave */
 
 static ngx_int_t
-ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
+ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
+    ngx_http_token_request_t *src)
 {
     ngx_uint_t   i;
     ngx_str_t   *from[6], *to[6];
 
     *dst = *src;
 
-    if (tlcf->digest) {
+    if (src->tlcf->digest) {
         return NGX_OK;
     }
 
@@ -205,7 +202,8 @@ ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 
 
 static ngx_connection_t *
-ngx_http_token_refresh_connection(ngx_http_request_t *r)
+ngx_http_token_refresh_connection(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_log_t                 *log;
     ngx_pool_t                *pool;
@@ -213,7 +211,7 @@ ngx_http_token_refresh_connection(ngx_http_request_t *r)
     ngx_http_log_ctx_t        *ctx;
     ngx_http_core_loc_conf_t  *clcf;
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    clcf = tlcf->loc_conf[ngx_http_core_module.ctx_index];
 
     c = ngx_get_connection(0, r->connection->log);
     if (c == NULL) {
@@ -287,7 +285,8 @@ ngx_http_token_refresh_close(ngx_connection_t *c)
 
 
 static ngx_http_request_t *
-ngx_http_token_refresh_request(ngx_connection_t *c, ngx_http_request_t *r)
+ngx_http_token_refresh_request(ngx_connection_t *c, ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_pool_t                 *pool;
     ngx_time_t                 *tp;
@@ -297,7 +296,7 @@ ngx_http_token_refresh_request(ngx_connection_t *c, ngx_http_request_t *r)
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    clcf = tlcf->loc_conf[ngx_http_core_module.ctx_index];
 
     pool = ngx_create_pool(4096, c->log);
     if (pool == NULL) {
@@ -338,7 +337,7 @@ ngx_http_token_refresh_request(ngx_connection_t *c, ngx_http_request_t *r)
 
     main->main_conf = r->main_conf;
     main->srv_conf = r->srv_conf;
-    main->loc_conf = r->loc_conf;
+    main->loc_conf = tlcf->loc_conf;
 
     main->read_event_handler = ngx_http_request_empty_handler;
     main->write_event_handler = ngx_http_token_refresh_finished;
@@ -426,7 +425,7 @@ ngx_http_token_refresh_renew(ngx_event_t *ev)
         return;
     }
 
-    lease = ngx_http_token_lease_time(refresh->tlcf);
+    lease = ngx_http_token_lease_time(refresh->request.tlcf);
 
     ngx_http_token_cache_renew(refresh->zone, refresh->digest, refresh->lease,
                                lease);
@@ -448,7 +447,7 @@ ngx_http_token_refresh_end(ngx_http_token_refresh_t *refresh)
 
     r = refresh->main;
     c = r->connection;
-    tlcf = refresh->tlcf;
+    tlcf = refresh->request.tlcf;
     stored = NULL;
 
     if (refresh->renewal.timer_set) {
@@ -501,6 +500,7 @@ ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
 
     if (stored) {
         ngx_http_token_cache_store(zone, digest, lease, stored, &waited);
+        fetch->serial = stored->serial;
 
     } else if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
         ngx_http_token_cache_release(zone, digest, lease, &waited);

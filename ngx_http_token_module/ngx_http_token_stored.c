@@ -207,19 +207,54 @@ ngx_http_token_stored_answer(ngx_http_request_t *r,
 }
 
 
+/* under the lock as well: the token as JSON has it */
+
 ngx_int_t
-ngx_http_token_stored_compose(ngx_http_request_t *r,
+ngx_http_token_stored_token(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
 {
-    u_char                     *text;
-    ngx_str_t                   left;
-    ngx_uint_t                  i;
-    ngx_array_t                *members;
-    ngx_http_token_span_t      *span;
-    ngx_http_token_member_t    *m;
-    ngx_http_token_loc_conf_t  *tlcf;
+    u_char                 *text;
+    ngx_uint_t              i;
+    ngx_http_token_span_t  *span;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    static ngx_str_t  name = ngx_string("\"access_token\"");
+
+    span = stored->members;
+    text = (u_char *) &stored->members[stored->nmembers];
+
+    for (i = 0; i < stored->nmembers; i++) {
+
+        if (span[i].key_len == name.len
+            && ngx_memcmp(text + span[i].key, name.data, name.len) == 0)
+        {
+            lookup->answer.len = span[i].value_len;
+            lookup->answer.data = ngx_pnalloc(r->pool, span[i].value_len);
+
+            if (lookup->answer.data == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(lookup->answer.data, text + span[i].value,
+                       span[i].value_len);
+
+            return NGX_OK;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    u_char                   *text;
+    ngx_str_t                 left;
+    ngx_uint_t                i;
+    ngx_array_t              *members;
+    ngx_http_token_span_t    *span;
+    ngx_http_token_member_t  *m;
 
     members = ngx_array_create(r->pool, stored->nmembers,
                                sizeof(ngx_http_token_member_t));
@@ -256,6 +291,6 @@ ngx_http_token_stored_compose(ngx_http_request_t *r,
         }
     }
 
-    return ngx_http_token_json_subset(r->pool, members, tlcf->fields,
+    return ngx_http_token_json_subset(r->pool, members, fields,
                                       &lookup->answer);
 }

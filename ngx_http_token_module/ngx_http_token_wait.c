@@ -22,22 +22,19 @@
 
 
 struct ngx_http_token_waiter_s {
+    ngx_http_token_got_t            got;         /* the first member */
+
     ngx_queue_t                     queue;
     ngx_http_request_t             *request;
     ngx_http_token_request_t       *token_request;
     ngx_http_token_zone_t          *zone;
     u_char                         *digest;
+    ngx_http_token_resume_pt        resume;
     ngx_event_t                     event;       /* a timer, or posted */
     ngx_msec_t                      deadline;
     ngx_uint_t                      generation;
-    ngx_uint_t                      cache_status;
 
-    /* what a fetch of this worker brought */
-
-    ngx_uint_t                      outcome;
-    ngx_str_t                       answer;
-    time_t                          retry_after;
-
+    unsigned                        bare:1;      /* the token, no answer */
     unsigned                        waiting:1;
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* is who fetches */
@@ -46,15 +43,12 @@ struct ngx_http_token_waiter_s {
 
 
 static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
-static ngx_int_t ngx_http_token_hit(ngx_http_token_waiter_t *w,
-    ngx_http_token_lookup_t *lookup);
 static ngx_int_t ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup);
 static ngx_int_t ngx_http_token_wait(ngx_http_token_waiter_t *w,
     ngx_msec_t recheck);
 static ngx_int_t ngx_http_token_wait_start(ngx_http_token_waiter_t *w);
 static void ngx_http_token_wait_handler(ngx_event_t *ev);
-static ngx_int_t ngx_http_token_wait_result(ngx_http_token_waiter_t *w);
 static void ngx_http_token_wait_end(void *data);
 static void ngx_http_token_wake(ngx_http_token_waiter_t *w,
     ngx_http_token_fetch_t *fetch);
@@ -77,42 +71,46 @@ static int         ngx_http_token_news = -1;
 static ngx_uint_t  ngx_http_token_news_added;
 
 
-ngx_int_t
-ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
+ngx_http_token_got_t *
+ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_uint_t bare, ngx_http_token_resume_pt resume, ngx_int_t *rc)
 {
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_waiter_t    *w;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_waiter_t  *w;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    *rc = NGX_ERROR;
 
-    ctx = ngx_http_token_ctx(r);
     w = ngx_palloc(r->pool, sizeof(ngx_http_token_waiter_t));
-
-    if (ctx == NULL || w == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (w == NULL) {
+        return NULL;
     }
 
+    ngx_memzero(&w->got, sizeof(ngx_http_token_got_t));
+
+    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
     w->request = r;
     w->token_request = request;
-    w->zone = tlcf->cache->data;
-    w->cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
+    w->zone = request->tlcf->cache->data;
+    w->resume = resume;
+    w->bare = bare;
     w->waiting = 0;
     w->queued = 0;
     w->elsewhere = 0;
     w->served = 0;
 
-    w->digest = tlcf->digest ? tlcf->digest
-                             : ngx_http_token_request_digest(r, request);
+    w->digest = ngx_http_token_request_digest(r, request);
     if (w->digest == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NULL;
     }
 
-    ctx->waiter = w;
+    w->got.digest = w->digest;
 
-    return ngx_http_token_follow(w);
+    *rc = ngx_http_token_follow(w);
+
+    return &w->got;
 }
 
+
+/* NGX_OK if there is a result, good or bad */
 
 static ngx_int_t
 ngx_http_token_follow(ngx_http_token_waiter_t *w)
@@ -120,11 +118,13 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
     ngx_http_token_lookup_t  lookup;
 
     lookup.generation = w->generation;
+    lookup.bare = w->bare;
 
-    if (ngx_http_token_cache_lookup(w->request, w->digest, w->waiting, &lookup)
+    if (ngx_http_token_cache_lookup(w->request, w->token_request->tlcf,
+                                    w->digest, w->waiting, &lookup)
         != NGX_OK)
     {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     w->generation = lookup.generation;
@@ -133,7 +133,17 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
     switch (lookup.todo) {
 
     case NGX_HTTP_TOKEN_DO_SEND:
-        return ngx_http_token_hit(w, &lookup);
+        w->got.outcome = NGX_HTTP_TOKEN_OK;
+        w->got.answer = lookup.answer;
+        w->got.expires_in = lookup.expires_in;
+        w->got.serial = lookup.serial;
+
+        if (lookup.refresh) {
+            ngx_http_token_refresh(w->request, w->token_request, w->digest,
+                                   lookup.lease);
+        }
+
+        return NGX_OK;
 
     case NGX_HTTP_TOKEN_DO_FETCH:
         return ngx_http_token_lead(w, &lookup);
@@ -143,45 +153,27 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
         w->elsewhere = lookup.elsewhere;
 
         if (!w->waiting) {
-            w->cache_status = NGX_HTTP_TOKEN_CACHE_WAIT;
+            w->got.cache_status = NGX_HTTP_TOKEN_CACHE_WAIT;
         }
 
         return ngx_http_token_wait(w, lookup.recheck);
 
     case NGX_HTTP_TOKEN_DO_FAIL:
-        return ngx_http_token_send_failure(w->request, lookup.outcome,
-                                           lookup.retry_after);
+        w->got.outcome = lookup.outcome;
+        w->got.retry_after = lookup.retry_after;
+
+        return NGX_OK;
 
     default: /* NGX_HTTP_TOKEN_DO_PASS */
 
-        return w->waiting ? ngx_http_token_send_failure(w->request,
-                                                  NGX_HTTP_TOKEN_INTERNAL, 0)
-                          : NGX_DECLINED;
+        if (!w->waiting) {
+            return NGX_DECLINED;
+        }
+
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        return NGX_OK;
     }
-}
-
-
-static ngx_int_t
-ngx_http_token_hit(ngx_http_token_waiter_t *w, ngx_http_token_lookup_t *lookup)
-{
-    ngx_int_t              rc;
-    ngx_http_request_t    *r;
-    ngx_http_token_ctx_t  *ctx;
-
-    r = w->request;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    ctx->cache_status = w->cache_status;
-    ctx->expires_in = lookup->expires_in;
-
-    rc = ngx_http_token_send_answer(r, &lookup->answer);
-
-    if (lookup->refresh) {
-        ngx_http_token_refresh(r, w->token_request, w->digest, lookup->lease);
-    }
-
-    return rc;
 }
 
 
@@ -195,13 +187,13 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_uint_t  waited;
 
     if (!w->waiting) {
-        w->cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
-                                          : NGX_HTTP_TOKEN_CACHE_MISS;
+        w->got.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
+                                              : NGX_HTTP_TOKEN_CACHE_MISS;
     }
 
     rc = ngx_http_token_wait(w, NGX_TIMER_INFINITE);
 
-    if (rc != NGX_DONE) {
+    if (rc != NGX_AGAIN) {
         ngx_http_token_cache_release(w->zone, w->digest, lookup->lease,
                                      &waited);
         return rc;
@@ -212,7 +204,7 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_http_token_refresh(w->request, w->token_request, w->digest,
                            lookup->lease);
 
-    return NGX_DONE;
+    return NGX_AGAIN;
 }
 
 
@@ -238,24 +230,21 @@ ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
 
     ngx_add_timer(&w->event, ngx_min(left, recheck));
 
-    return NGX_DONE;
+    return NGX_AGAIN;
 }
 
 
 static ngx_int_t
 ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
 {
-    ngx_http_request_t         *r;
-    ngx_http_cleanup_t         *cln;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_request_t  *r;
+    ngx_http_cleanup_t  *cln;
 
     r = w->request;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     /* a client that leaves is noticed */
@@ -266,7 +255,7 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
             ngx_post_event(r->connection->read, &ngx_posted_events);
 
         } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            return NGX_ERROR;
         }
 
         r->read_event_handler = ngx_http_test_reading;
@@ -283,13 +272,11 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
     w->event.data = w;
     w->event.log = r->connection->log;
 
-    w->deadline = ngx_current_msec + tlcf->lock_timeout;
+    w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
     w->waiting = 1;
     w->queued = 1;
 
     ngx_queue_insert_tail(&ngx_http_token_waiters[w->digest[0]], &w->queue);
-
-    r->main->count++;
 
     return NGX_OK;
 }
@@ -316,39 +303,26 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     ev->timedout = 0;
 
     if (w->served) {
-        rc = ngx_http_token_wait_result(w);
+        rc = NGX_OK;
 
     } else if ((ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0) {
-        rc = ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_TIMEOUT, 0);
+        w->got.outcome = NGX_HTTP_TOKEN_TIMEOUT;
+        rc = NGX_OK;
 
     } else {
         rc = ngx_http_token_follow(w);
     }
 
-    if (rc != NGX_DONE) {
+    if (rc == NGX_ERROR) {
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+    }
+
+    if (rc != NGX_AGAIN) {
         ngx_http_token_wait_end(w);
-        ngx_http_finalize_request(r, rc);
+        w->resume(r, &w->got);
     }
 
     ngx_http_run_posted_requests(c);
-}
-
-
-static ngx_int_t
-ngx_http_token_wait_result(ngx_http_token_waiter_t *w)
-{
-    ngx_http_token_ctx_t  *ctx;
-
-    if (w->outcome != NGX_HTTP_TOKEN_OK) {
-        return ngx_http_token_send_failure(w->request, w->outcome,
-                                           w->retry_after);
-    }
-
-    ctx = ngx_http_get_module_ctx(w->request, ngx_http_token_module);
-
-    ctx->cache_status = w->cache_status;
-
-    return ngx_http_token_send_answer(w->request, &w->answer);
 }
 
 
@@ -401,37 +375,27 @@ ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
 static void
 ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 {
-    int64_t                     lifetime;
-    ngx_http_request_t         *r;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
+    int64_t  lifetime;
 
-    r = w->request;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    w->outcome = fetch->outcome;
-    w->retry_after = fetch->retry_after;
     w->served = 1;
 
-    ctx->fetched = 1;
-    ctx->upstream_status = fetch->upstream_status;
-    ctx->upstream_time = fetch->upstream_time;
+    w->got.outcome = fetch->outcome;
+    w->got.retry_after = fetch->retry_after;
+    w->got.serial = fetch->serial;
+    w->got.fetched = 1;
+    w->got.upstream_status = fetch->upstream_status;
+    w->got.upstream_time = fetch->upstream_time;
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
 
         lifetime = ngx_http_token_json_lifetime(fetch->members);
+        w->got.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
 
-        if (lifetime > 0) {
-            ctx->expires_in = (time_t) (lifetime / 1000);
-        }
-
-        if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
-                                       &w->answer)
+        if (ngx_http_token_answer_of(w->request->pool, w->token_request->tlcf,
+                                     fetch->members, w->bare, &w->got.answer)
             != NGX_OK)
         {
-            w->outcome = NGX_HTTP_TOKEN_INTERNAL;
+            w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
         }
     }
 

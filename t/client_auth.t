@@ -486,3 +486,46 @@ proxy_ssl_certificate          nowhere.crt;
 proxy_ssl_certificate_key      nowhere.key;
 --- refused
 cannot load certificate
+
+
+
+=== TEST 50: an endpoint that repeats the assertion in its error, or a part of it
+--- http_config
+    map $http_x_part:$http_x_body $repeated {
+        "~^all:.*client_assertion=(?<all>.*)$"             $all;
+        "~^claims:.*client_assertion=[\w-]+\.(?<c>[\w-]+)" $c;
+        "~^signature:.*\.(?<s>[\w-]+)$"                    $s;
+        default                                            nothing;
+    }
+
+    server {
+        listen      127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+        error_log   logs/endpoint.log info;
+        access_log  off;
+
+        location / {
+            proxy_set_header  X-Part  $arg_part;
+            proxy_set_header  X-Body  $request_body;
+            proxy_pass        http://127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        }
+    }
+
+    server {
+        listen      127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+        error_log   logs/endpoint.log info;
+        access_log  off;
+
+        return  401 '{"error":"invalid_client","error_description":"<$repeated>"}';
+    }
+--- config
+    location ~ ^/(\w+)$ {
+        token_proxy              on;
+        token_proxy_endpoint     http://127.0.0.1:$TEST_NGINX_RAND_PORT_1?part=$1;
+        token_proxy_auth_method  client_secret_jwt;
+    }
+--- request eval: ['GET /all', 'GET /claims', 'GET /signature', 'GET /none']
+--- error_code eval: [502, 502, 502, 502]
+--- error_log eval
+qr/\?part=(?:(?:all|claims|signature)" answered 401, error: invalid_client, description: \(not shown\)|none" answered 401, error: invalid_client, description: <nothing>)/
+--- no_error_log
+eyJ
