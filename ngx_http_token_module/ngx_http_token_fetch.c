@@ -404,6 +404,7 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
 {
     ngx_buf_t           *b;
     ngx_str_t            text, error, description;
+    ngx_uint_t           bad_grant, level;
     ngx_array_t         *members;
     ngx_http_request_t  *sr;
 
@@ -425,11 +426,25 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     description = ngx_http_token_said(r, fetch->sent, members,
                                       "error_description");
 
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+    /* the fault of a caller is no error of this server */
+
+    bad_grant = (fetch->refresh_grant
+                 && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
+                 && error.len == sizeof("invalid_grant") - 1
+                 && ngx_strncmp(error.data, "invalid_grant", error.len) == 0);
+
+    level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
                   &fetch->request->endpoint, fetch->upstream_status,
                   error.len ? ", error: " : "", &error,
                   description.len ? ", description: " : "", &description);
+
+    if (bad_grant) {
+        fetch->outcome = NGX_HTTP_TOKEN_BAD_GRANT;
+        return;
+    }
 
     if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
         || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)

@@ -43,6 +43,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
+    ngx_conf_merge_value(conf->refresh_grant, prev->refresh_grant, 0);
     ngx_conf_merge_size_value(conf->max_response_size,
                               prev->max_response_size, 64 * 1024);
     ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
@@ -193,6 +194,8 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
+    ngx_http_token_init_grant(cf, conf);
+
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK

@@ -90,6 +90,7 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
 #define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
 #define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
+#define NGX_HTTP_TOKEN_BAD_GRANT    10 /* the caller's refresh token */
 
 
 /* a token, or why there is none, from the cache or by a call */
@@ -113,6 +114,7 @@ typedef struct {
 typedef struct {
     ngx_http_token_request_t       *request;
     ngx_http_token_request_t       *sent;     /* with the client's assertion */
+    ngx_uint_t                      refresh_grant; /* of the caller */
     ngx_http_request_t             *subrequest;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
@@ -148,6 +150,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
     ngx_str_t                       grant_type;
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
+    ngx_flag_t                      refresh_grant;
 
     ngx_array_t                    *fields;   /* ngx_str_t, empty for "*" */
     ngx_uint_t                      methods;  /* NGX_HTTP_GET, NGX_HTTP_POST */
@@ -432,9 +435,28 @@ ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_grant.c */
+
+void ngx_http_token_init_grant(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Takes a request that may be a refresh grant of the caller.  Returns what
+ * a content handler returns, or NGX_DECLINED if it cannot be one.
+ */
+ngx_int_t ngx_http_token_grant(ngx_http_request_t *r);
+
+
 /* ngx_http_token_handler.c */
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
+
+/* Both answer a caller, and return what a content handler returns. */
+ngx_int_t ngx_http_token_answer(ngx_http_request_t *r);
+
+/* Without a cache: the call is the caller's, and ends with him. */
+ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t refresh_grant);
 
 /*
  * Turns the finished fetch of r's own into what was got.  Returns NULL if it
