@@ -12,6 +12,7 @@
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
+static void *ngx_http_token_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -103,6 +104,27 @@ static ngx_command_t  ngx_http_token_commands[] = {
       offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
       NULL },
 
+    { ngx_string("token_proxy_bearer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_bearer,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_bearer_header"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_token_set_bearer_header,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_bearer_retry"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_bearer_retry,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("token_proxy_cache_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_cache_zone,
@@ -160,7 +182,7 @@ static ngx_http_module_t  ngx_http_token_module_ctx = {
     ngx_http_token_preconfiguration,       /* preconfiguration */
     ngx_http_token_init,                   /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
+    ngx_http_token_create_main_conf,       /* create main configuration */
     NULL,                                  /* init main configuration */
 
     NULL,                                  /* create server configuration */
@@ -193,7 +215,9 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
-    if (ngx_http_token_header_filter(r) != NGX_OK) {
+    if (ngx_http_token_bearer_filter(r) != NGX_OK
+        || ngx_http_token_header_filter(r) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -211,10 +235,50 @@ ngx_http_token_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_init(ngx_conf_t *cf)
 {
+    ngx_uint_t                  used;
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    if (ngx_http_token_init_bearer(cf, &used) != NGX_CONF_OK) {
+        return NGX_ERROR;
+    }
+
+    if (used) {
+        cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+        h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        *h = ngx_http_token_bearer_handler;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_filter;
 
     return NGX_OK;
+}
+
+
+static void *
+ngx_http_token_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_main_conf_t));
+    if (tmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&tmcf->places, cf->pool, 4,
+                       sizeof(ngx_http_token_place_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return tmcf;
 }
 
 
@@ -238,6 +302,10 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->ssl_trusted_certificate = { 0, NULL };
      *     conf->cache_key = NULL;
      *     conf->refresh_percent = 0;
+     *     conf->bearer = { 0, NULL };
+     *     conf->bearer_header = { 0, NULL };
+     *     conf->bearer_scheme = { 0, NULL };
+     *     conf->bearer_location = NULL;
      *     conf->request = { 0 };
      *     conf->digest = NULL;
      *     conf->fields_hash = 0;
@@ -257,6 +325,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;
     conf->cache = NGX_CONF_UNSET_PTR;
+    conf->bearer_retry = NGX_CONF_UNSET_PTR;
     conf->cache_default_ttl = NGX_CONF_UNSET;
     conf->refresh_before = NGX_CONF_UNSET_MSEC;
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;

@@ -151,7 +151,18 @@ struct ngx_http_token_loc_conf_s {
     ngx_msec_t                      backoff_min;
     ngx_msec_t                      backoff_max;
 
+    ngx_str_t                       bearer;   /* a token location's name */
+    u_char                         *bearer_file;
+    ngx_uint_t                      bearer_line;
+    ngx_str_t                       bearer_header;
+    ngx_str_t                       bearer_scheme;
+    ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
+
     /* made when the configuration has been read */
+
+    ngx_http_token_loc_conf_t      *bearer_location;
+    ngx_uint_t                      bearer_hash;
+    u_char                         *bearer_lowcase;
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     u_char                         *digest;   /* of it, if all of it is */
@@ -166,6 +177,20 @@ struct ngx_http_token_loc_conf_s {
 };
 
 
+/* the locations that are to be found by name when all have been read */
+
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_loc_conf_t       *location;
+    ngx_http_token_loc_conf_t      *tlcf;
+} ngx_http_token_place_t;
+
+
+typedef struct {
+    ngx_array_t                     places;   /* ngx_http_token_place_t */
+} ngx_http_token_main_conf_t;
+
+
 /* $token_proxy_cache_status */
 
 #define NGX_HTTP_TOKEN_CACHE_NONE    0
@@ -177,11 +202,12 @@ struct ngx_http_token_loc_conf_s {
 #define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
 
 
-typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
+typedef struct ngx_http_token_bearer_s  ngx_http_token_bearer_t;
 
 
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
+    ngx_http_token_bearer_t        *bearer;
     ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
@@ -222,6 +248,27 @@ char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
 
 char *ngx_http_token_merge_cache(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+
+
+/* ngx_http_token_bearer_conf.c */
+
+char *ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
+
+
+/* ngx_http_token_bearer.c */
+
+ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 
 /* ngx_http_token_key.c */
@@ -287,6 +334,13 @@ ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
  */
 int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
 
+/*
+ * Decodes a string of a parsed answer.  Returns NGX_OK, NGX_DECLINED if it is
+ * none, or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw,
+    ngx_str_t *string);
+
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
 
@@ -308,6 +362,9 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 ngx_int_t ngx_http_token_add_endpoint_variables(ngx_conf_t *cf);
+
+/* Where a directive of the proxy module keeps its value in a configuration. */
+void *ngx_http_token_proxy_field(void *conf, char *name);
 
 
 /* ngx_http_token_fetch.c */

@@ -21,7 +21,7 @@
 #define NGX_HTTP_TOKEN_POLL     50
 
 
-struct ngx_http_token_waiter_s {
+typedef struct {
     ngx_http_token_got_t            got;         /* the first member */
 
     ngx_queue_t                     queue;
@@ -39,7 +39,7 @@ struct ngx_http_token_waiter_s {
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* is who fetches */
     unsigned                        served:1;
-};
+} ngx_http_token_waiter_t;
 
 
 static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
