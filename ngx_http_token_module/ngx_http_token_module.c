@@ -60,7 +60,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, grant_type),
-      NULL },
+      &ngx_http_token_not_empty },
 
     { ngx_string("token_proxy_param"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
@@ -102,7 +102,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
-      NULL },
+      &ngx_http_token_not_empty },
 
     { ngx_string("token_proxy_bearer"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,

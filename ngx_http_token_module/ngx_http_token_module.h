@@ -280,6 +280,9 @@ ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
 char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
+extern ngx_conf_post_t  ngx_http_token_not_empty;
+
+
 /* ngx_http_token_merge.c */
 
 char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
