@@ -361,6 +361,8 @@ ngx_http_token_build_body(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 ngx_int_t
 ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
 {
+    ngx_int_t                    rc;
+    ngx_uint_t                   flags, in_memory;
     ngx_http_request_t          *sr;
     ngx_http_token_ctx_t        *ctx;
     ngx_http_token_loc_conf_t   *tlcf;
@@ -380,11 +382,23 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     ps->handler = ngx_http_token_fetch_done;
     ps->data = fetch;
 
-    if (ngx_http_subrequest(r, &r->uri, NULL, &sr, ps,
-                            NGX_HTTP_SUBREQUEST_IN_MEMORY
-                            |NGX_HTTP_SUBREQUEST_WAITED)
-        != NGX_OK)
-    {
+    flags = NGX_HTTP_SUBREQUEST_IN_MEMORY|NGX_HTTP_SUBREQUEST_WAITED;
+    in_memory = r->subrequest_in_memory;
+
+    if (r->background || in_memory) {
+        /* "mirror" and SSI's "set": out of the order of the caller's output */
+        flags |= NGX_HTTP_SUBREQUEST_BACKGROUND;
+    }
+
+    /* nginx nests none of these, since their outputs would mix: not here */
+
+    r->subrequest_in_memory = 0;
+
+    rc = ngx_http_subrequest(r, &r->uri, NULL, &sr, ps, flags);
+
+    r->subrequest_in_memory = in_memory;
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -531,6 +545,10 @@ ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
 
     if (rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || sr->connection->error) {
         return rc;
+    }
+
+    if (sr->background && ngx_http_post_request(sr->parent, NULL) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     /* an error is the parent's to answer, nginx shall make no page of it */
