@@ -10,7 +10,7 @@ add_block_preprocessor(sub {
 
     $block->set_value(must_die => '') unless $block->request;
 
-    # in one line of a location, without the word for "a zone is there"
+    # lines: in a token location with a cache
     if (defined(my $lines = $block->lines)) {
         $block->set_value(http_config =>
             "    token_proxy_cache_zone  zone=tokens:1m;\n$http");
@@ -159,18 +159,27 @@ qr/the shared memory zone "limits" is already declared for a different use in .*
     location = /token {
         token_proxy           on;
         token_proxy_endpoint  $TEST_NGINX_ENDPOINT/ok;
-        token_proxy_cache     nothing;
+        include               ../html/cache.conf;
     }
+--- user_files
+>>> cache.conf
+
+token_proxy_cache  nothing;
 --- error_log eval
-qr/"?zone"? .?"nothing".*"token_proxy_cache".* in .*nginx\.conf:\d+/
+qr/zone "nothing" of "token_proxy_cache" is unknown in .*cache\.conf:2\b/
 
 
 
 === TEST 14: an unknown zone at http level
 --- http_config
-    token_proxy_cache  nothing;
+    include  ../html/cache.conf;
+--- user_files
+>>> cache.conf
+
+
+token_proxy_cache  nothing;
 --- error_log eval
-qr/"?zone"? .?"nothing".*"token_proxy_cache".* in .*nginx\.conf:\d+/
+qr/zone "nothing" of "token_proxy_cache" is unknown in .*cache\.conf:3\b/
 
 
 
