@@ -155,8 +155,9 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
     *request = tlcf->request;
 
-    if (request->endpoint.data && request->authorization.data
-        && request->body.data)
+    if (request->endpoint.data && request->body.data
+        && (request->authorization.data
+            || tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC))
     {
         return NGX_OK;
     }

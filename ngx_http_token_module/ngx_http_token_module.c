@@ -300,6 +300,8 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;
      *     conf->ssl_trusted_certificate = { 0, NULL };
+     *     conf->cache_file = NULL;
+     *     conf->cache_line = 0;
      *     conf->cache_key = NULL;
      *     conf->refresh_percent = 0;
      *     conf->bearer = { 0, NULL };

@@ -143,6 +143,8 @@ struct ngx_http_token_loc_conf_s {
     ngx_str_t                       ssl_trusted_certificate;
 
     ngx_shm_zone_t                 *cache;    /* NULL for "off" */
+    u_char                         *cache_file; /* where it stands */
+    ngx_uint_t                      cache_line;
     ngx_http_complex_value_t       *cache_key;
     time_t                          cache_default_ttl;
     ngx_msec_t                      refresh_before;

@@ -205,8 +205,9 @@ sub prepare {
         my $log = $block->error_log;
 
         $block->set_value(suppress_stderr => '');
-        $block->set_value(error_log => "[emerg]\n" . ($log // ''))
-            unless ref $log;
+        $block->set_value(error_log => ref $log
+            ? ['[emerg]', ref $log eq 'ARRAY' ? @$log : $log]
+            : "[emerg]\n" . ($log // ''));
     }
 }
 
