@@ -10,6 +10,8 @@
 
 
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
 static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
@@ -110,6 +112,69 @@ static ngx_command_t  ngx_http_token_commands[] = {
       offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
       NULL },
 
+    { ngx_string("token_proxy_cors_origin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_origin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cors_self"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_cors_self,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.self),
+      NULL },
+
+    { ngx_string("token_proxy_cors_methods"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_list,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.methods),
+      &ngx_http_token_methods },
+
+    { ngx_string("token_proxy_cors_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_list,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_expose_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_list,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.expose_headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.credentials),
+      NULL },
+
+    { ngx_string("token_proxy_cors_max_age"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.max_age),
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_auth_basic,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_token_set_auth_basic_user,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -146,12 +211,17 @@ ngx_module_t  ngx_http_token_module = {
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
-    if (ngx_http_token_header_filter(r) != NGX_OK) {
+    ngx_http_token_basic_header_filter(r);
+
+    if (ngx_http_token_header_filter(r) != NGX_OK
+        || ngx_http_token_cors_header_filter(r) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -160,8 +230,23 @@ ngx_http_token_filter(ngx_http_request_t *r)
 
 
 static ngx_int_t
+ngx_http_token_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    if (ngx_http_token_basic_body_filter(r, &in) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_body_filter(r, in);
+}
+
+
+static ngx_int_t
 ngx_http_token_preconfiguration(ngx_conf_t *cf)
 {
+    if (ngx_http_token_cors_add_variable(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_add_variables(cf);
 }
 
@@ -169,8 +254,32 @@ ngx_http_token_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_init(ngx_conf_t *cf)
 {
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_token_body_filter;
+
+    /* of a phase's handlers the last is called first */
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_token_cors_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_token_basic_handler;
 
     return NGX_OK;
 }
@@ -210,6 +319,9 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->fields = NGX_CONF_UNSET_PTR;
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;
+
+    ngx_http_token_cors_create(&conf->cors);
+    ngx_http_token_basic_create(&conf->basic);
 
     return conf;
 }
