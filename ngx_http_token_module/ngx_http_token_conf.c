@@ -19,6 +19,13 @@ static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
 };
 
 
+static ngx_conf_bitmask_t  ngx_http_token_methods[] = {
+    { ngx_string("GET"), NGX_HTTP_GET },
+    { ngx_string("POST"), NGX_HTTP_POST },
+    { ngx_null_string, 0 }
+};
+
+
 /*
  * The members of token answers that IANA's registry of OAuth parameters names,
  * and the ones that large providers add.  A typing error in a field would
@@ -396,6 +403,55 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
 
         *field = value[i];
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * ngx_conf_set_bitmask_slot() takes the directive twice, and sets a bit that
+ * is NGX_HTTP_UNKNOWN.
+ */
+
+char *
+ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t           *value;
+    ngx_uint_t           i;
+    ngx_conf_bitmask_t  *method;
+
+    if (tlcf->methods) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        for (method = ngx_http_token_methods; method->name.len; method++) {
+            if (ngx_strcmp(value[i].data, method->name.data) == 0) {
+                break;
+            }
+        }
+
+        if (method->name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown method \"%V\" in \"%V\"",
+                               &value[i], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+
+        if (tlcf->methods & method->mask) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate method \"%V\" in \"%V\"",
+                               &value[i], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+
+        tlcf->methods |= method->mask;
     }
 
     return NGX_CONF_OK;

@@ -389,6 +389,10 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     }
 
     sr->request_body = NULL;
+
+    /* the path of an endpoint whose URL has none */
+    ngx_str_set(&sr->uri, "/");
+
     sr->method = NGX_HTTP_POST;
     sr->method_name = ngx_http_token_post_method;
 

@@ -104,8 +104,7 @@ ngx_http_token_merge_methods(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     u_char  *p;
 
     ngx_conf_merge_bitmask_value(conf->methods, prev->methods,
-                                 (NGX_CONF_BITMASK_SET
-                                  |NGX_HTTP_GET|NGX_HTTP_POST));
+                                 (NGX_HTTP_GET|NGX_HTTP_POST));
 
     p = ngx_pnalloc(cf->pool, sizeof("GET, HEAD, POST, OPTIONS"));
     if (p == NULL) {

@@ -19,13 +19,6 @@ static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
 
-static ngx_conf_bitmask_t  ngx_http_token_methods[] = {
-    { ngx_string("GET"), NGX_HTTP_GET },
-    { ngx_string("POST"), NGX_HTTP_POST },
-    { ngx_null_string, 0 }
-};
-
-
 static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy"),
@@ -86,10 +79,10 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_methods"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_conf_set_bitmask_slot,
+      ngx_http_token_set_methods,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, methods),
-      &ngx_http_token_methods },
+      0,
+      NULL },
 
     { ngx_string("token_proxy_max_response_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,

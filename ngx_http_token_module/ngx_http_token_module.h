@@ -222,6 +222,8 @@ char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 

@@ -75,7 +75,7 @@ compile() {
     make -q -C "$tree" -f objs/Makefile "$1" > /dev/null 2>&1 && return
 
     say "Building $2"
-    make -C "$tree" -f objs/Makefile -j "$(nproc)" --no-print-directory "$1" \
+    make -s -C "$tree" -f objs/Makefile -j "$(nproc)" --no-print-directory "$1" \
         > "$WORK/make.log" 2>&1 || { cat "$WORK/make.log" >&2; fail "$2 was not built"; }
     built=yes
 }

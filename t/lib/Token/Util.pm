@@ -1,0 +1,118 @@
+package Token::Util;
+
+# What the other helpers share: the nginx under test, directories, ports.
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use Cwd qw(abs_path);
+use File::Basename qw(basename dirname);
+use File::Path qw(make_path remove_tree);
+use IO::Socket::INET;
+use POSIX ();
+use Test::Builder;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for slurp
+    spew);
+
+our $ROOT;
+
+# Where build.sh puts Test::Nginx if the system has none.
+BEGIN {
+    $ROOT = abs_path(dirname(__FILE__) . '/../../..');
+    push @INC, grep { -d } map { "$ROOT/build/testlib/$_" }
+        'usr/share/perl5', 'lib/perl5';
+}
+
+# build.sh sets these; the defaults are for a plain "prove t/some.t".
+our $MODULE = $ENV{TEST_NGINX_LOAD_MODULES}
+    //= "$ROOT/build/ngx_http_token_module.so";
+our $NGINX = $ENV{TEST_NGINX_BINARY} //= '/usr/sbin/nginx';
+our $WORK = $ENV{TEST_NGINX_WORK} //= "$ROOT/build/tests";
+
+# An nginx that has become a daemon is waited for here, rather than whenever
+# process 1 gets to it: prctl(PR_SET_CHILD_SUBREAPER, 1).
+my $prctl = { x86_64 => 157, aarch64 => 167 }->{ (POSIX::uname())[4] };
+syscall($prctl, 36, 1, 0, 0, 0) if $^O eq 'linux' && $prctl;
+
+my $owner = $$;
+my @dirs;
+my %ports;
+
+
+# A free TCP port below the range that the system takes for connections.
+sub free_port {
+    for (1 .. 1000) {
+        my $port = 10000 + int rand 20000;
+
+        next if $ports{$port};
+
+        my $socket = IO::Socket::INET->new(
+            LocalAddr => '127.0.0.1', LocalPort => $port,
+            Proto => 'tcp', Listen => 1, ReuseAddr => 1) or next;
+
+        close $socket;
+        $ports{$port} = 1;
+        return $port;
+    }
+
+    die "no free port\n";
+}
+
+
+# An empty directory for this test; kept when the test fails.
+sub work_dir {
+    my $name = basename($0, '.t') . "-$$-" . @dirs;
+    my $dir = "$WORK/$name";
+
+    remove_tree($dir);
+    make_path($dir);
+    push @dirs, $dir;
+
+    return $dir;
+}
+
+
+# wait_for { condition } [seconds]: what the condition came to in the end.
+sub wait_for (&;$) {
+    my ($condition, $seconds) = @_;
+    my $end = time + ($seconds // 5);
+    my $value;
+
+    until ($value = $condition->()) {
+        return $value if time > $end;
+        sleep 0.02;
+    }
+
+    return $value;
+}
+
+
+sub slurp {
+    my ($file) = @_;
+
+    open my $in, '<:raw', $file or return '';
+    local $/;
+    return scalar(<$in>) // '';
+}
+
+
+sub spew {
+    my ($file, @content) = @_;
+
+    open my $out, '>:raw', $file or die "$file: $!\n";
+    print $out @content;
+    close $out or die "$file: $!\n";
+    return $file;
+}
+
+
+END {
+    if ($$ == $owner && $? == 0 && Test::Builder->new->is_passing) {
+        remove_tree($_) for @dirs;
+    }
+}
+
+1;
