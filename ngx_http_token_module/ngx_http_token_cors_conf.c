@@ -10,6 +10,8 @@
 #include "ngx_http_token_module.h"
 
 
+static char *ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf, ngx_uint_t methods);
 static char *ngx_http_token_cors_check_name(ngx_str_t *name,
     ngx_uint_t method);
 static char *ngx_http_token_cors_default(ngx_conf_t *cf,
@@ -118,10 +120,25 @@ ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* names of methods if cmd->post is set, of headers if not */
+char *
+ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    return ngx_http_token_cors_set_list(cf, cmd, conf, 1);
+}
+
 
 char *
-ngx_http_token_set_cors_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    return ngx_http_token_cors_set_list(cf, cmd, conf, 0);
+}
+
+
+static char *
+ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_uint_t methods)
 {
     char  *p = conf;
 
@@ -143,7 +160,7 @@ ngx_http_token_set_cors_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (cf->args->nelts == 2 && cmd->post == NULL
+    if (cf->args->nelts == 2 && !methods
         && ngx_strcmp(value[1].data, "*") == 0)
     {
         return NGX_CONF_OK;
@@ -151,7 +168,7 @@ ngx_http_token_set_cors_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        wrong = ngx_http_token_cors_check_name(&value[i], cmd->post != NULL);
+        wrong = ngx_http_token_cors_check_name(&value[i], methods);
 
         if (wrong) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

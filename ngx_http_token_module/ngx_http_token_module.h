@@ -382,7 +382,9 @@ char *ngx_http_token_set_cors_origin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_cors_list(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 void ngx_http_token_cors_create(ngx_http_token_cors_conf_t *conf);
