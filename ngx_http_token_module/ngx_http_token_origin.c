@@ -364,6 +364,12 @@ ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
         return NGX_CONF_OK;
     }
 
+    if (origins->any) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "a list of \"token_proxy_cors_origin\" has no effect "
+                           "beside \"*\"");
+    }
+
     key = origins->keys.elts;
     len = 0;
 
