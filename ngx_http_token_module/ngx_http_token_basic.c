@@ -236,8 +236,10 @@ static ngx_int_t
 ngx_http_token_basic_password(ngx_http_request_t *r,
     ngx_http_token_user_t *user, u_char *digest, ngx_uint_t *usable)
 {
-    ngx_int_t  rc;
-    ngx_str_t  password;
+    ngx_int_t   rc;
+    ngx_str_t   password;
+    ngx_log_t  *log;
+    ngx_uint_t  level;
 
     *usable = 1;
 
@@ -246,7 +248,18 @@ ngx_http_token_basic_password(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_complex_value(r, user->password, &password) != NGX_OK) {
+    /* at level debug nginx logs the values of variables */
+
+    log = r->connection->log;
+
+    level = log->log_level;
+    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
+
+    rc = ngx_http_complex_value(r, user->password, &password);
+
+    log->log_level = level;
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 
