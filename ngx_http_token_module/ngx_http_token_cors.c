@@ -72,7 +72,7 @@ ngx_http_token_cors_handler(ngx_http_request_t *r)
                                        "This origin is not allowed.");
 
     } else {
-        rc = ngx_http_token_cors_options(r, tlcf, ctx);
+        rc = ngx_http_token_cors_options(r);
     }
 
     ngx_http_finalize_request(r, rc);

@@ -31,18 +31,33 @@ static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
     ngx_http_token_fetch_t *fetch);
-static void ngx_http_token_fetch_timeout(ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
-static ngx_str_t ngx_http_token_said(ngx_http_token_fetch_t *fetch,
-    ngx_array_t *members, char *name);
+static ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_array_t *members, char *name);
+static ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *text);
+static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
 static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
 static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
+
+
+/* parameters of a token request that an error may repeat in the log */
+
+static char  *ngx_http_token_public_params[] = {
+    "grant_type",
+    "client_id",
+    "scope",
+    "audience",
+    "resource",
+    "username",
+    NULL
+};
 
 
 /*
@@ -68,6 +83,8 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     ngx_str_t                *id, *secret, *values;
     ngx_uint_t                i, constant;
     ngx_http_token_param_t   *param;
+
+    tlcf->request.tlcf = tlcf;
 
     if (tlcf->endpoint->lengths == NULL) {
         tlcf->request.endpoint = tlcf->endpoint->value;
@@ -129,15 +146,12 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 ngx_int_t
 ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request)
 {
-    ngx_int_t                   rc;
-    ngx_str_t                   id, secret;
-    ngx_log_t                  *log;
-    ngx_uint_t                  level;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_int_t    rc;
+    ngx_str_t    id, secret;
+    ngx_log_t   *log;
+    ngx_uint_t   level;
 
     *request = tlcf->request;
 
@@ -352,7 +366,7 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     ngx_http_core_main_conf_t   *cmcf;
     ngx_http_post_subrequest_t  *ps;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    tlcf = fetch->request->tlcf;
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
 
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
@@ -507,6 +521,13 @@ ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
         fetch->rc = rc;
     }
 
+    if (sr->upstream && sr->upstream->pipe
+        && sr->upstream->pipe->downstream_error)
+    {
+        /* an answer that is too large is no error of the caller's connection */
+        sr->connection->error = 0;
+    }
+
     if (rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || sr->connection->error) {
         return rc;
     }
@@ -525,10 +546,11 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
 
     sr = fetch->subrequest;
 
+    r->connection->log->action = "requesting a token";
+
     ngx_http_token_fetch_upstream(fetch);
 
-    fetch->status = NGX_HTTP_BAD_GATEWAY;
-    fetch->description = "The token endpoint could not be reached.";
+    fetch->outcome = NGX_HTTP_TOKEN_UNREACHABLE;
 
     if (fetch->upstream_status == 0
         || fetch->rc >= NGX_HTTP_SPECIAL_RESPONSE)
@@ -536,7 +558,7 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
         /* nginx has said why in the log */
 
         if (fetch->rc == NGX_HTTP_GATEWAY_TIME_OUT) {
-            ngx_http_token_fetch_timeout(fetch);
+            fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
         }
 
         return;
@@ -552,10 +574,10 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
         return;
     }
 
-    fetch->description = "The token endpoint gave no complete answer.";
+    fetch->outcome = NGX_HTTP_TOKEN_INCOMPLETE;
 
     if (ngx_http_token_fetch_timed_out(sr, fetch)) {
-        ngx_http_token_fetch_timeout(fetch);
+        fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
     }
 }
 
@@ -630,14 +652,6 @@ ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
 
 
 static void
-ngx_http_token_fetch_timeout(ngx_http_token_fetch_t *fetch)
-{
-    fetch->status = NGX_HTTP_GATEWAY_TIME_OUT;
-    fetch->description = "The token endpoint did not answer in time.";
-}
-
-
-static void
 ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
@@ -655,8 +669,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
     rc = ngx_http_token_json_parse(r->pool, &text, &fetch->members);
 
     if (rc == NGX_ERROR) {
-        fetch->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
-        fetch->description = "Out of memory.";
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
         return;
     }
 
@@ -674,7 +687,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
     }
 
     if (wrong == NULL) {
-        fetch->status = NGX_HTTP_OK;
+        fetch->outcome = NGX_HTTP_TOKEN_OK;
         return;
     }
 
@@ -682,7 +695,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
                   "answer of token endpoint \"%V\" %s",
                   &fetch->request->endpoint, wrong);
 
-    fetch->description = "The token endpoint gave an invalid answer.";
+    fetch->outcome = NGX_HTTP_TOKEN_INVALID;
 }
 
 
@@ -709,8 +722,8 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
         }
     }
 
-    error = ngx_http_token_said(fetch, members, "error");
-    description = ngx_http_token_said(fetch, members, "error_description");
+    error = ngx_http_token_said(r, fetch, members, "error");
+    description = ngx_http_token_said(r, fetch, members, "error_description");
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
@@ -721,20 +734,19 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
         || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)
     {
-        fetch->status = NGX_HTTP_SERVICE_UNAVAILABLE;
-        fetch->description = "The token endpoint is busy, try again later.";
+        fetch->outcome = NGX_HTTP_TOKEN_BUSY;
         fetch->retry_after = ngx_http_token_retry_after(sr);
         return;
     }
 
     if (fetch->upstream_status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
-        fetch->description = "The token endpoint failed.";
+        fetch->outcome = NGX_HTTP_TOKEN_BROKEN;
 
     } else if (fetch->upstream_status >= NGX_HTTP_BAD_REQUEST) {
-        fetch->description = "The token endpoint refused the request.";
+        fetch->outcome = NGX_HTTP_TOKEN_REFUSED;
 
     } else {
-        fetch->description = "The token endpoint gave an invalid answer.";
+        fetch->outcome = NGX_HTTP_TOKEN_INVALID;
     }
 }
 
@@ -745,13 +757,12 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
  */
 
 static ngx_str_t
-ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
-    char *name)
+ngx_http_token_said(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch,
+    ngx_array_t *members, char *name)
 {
-    size_t                     i;
-    ngx_str_t                  said, basic;
-    ngx_http_token_member_t   *m;
-    ngx_http_token_request_t  *request;
+    size_t                    i;
+    ngx_str_t                 said;
+    ngx_http_token_member_t  *m;
 
     ngx_str_null(&said);
 
@@ -761,18 +772,7 @@ ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
         return said;
     }
 
-    request = fetch->request;
-    basic = request->authorization;
-
-    if (basic.len > sizeof("Basic ") - 1) {
-        basic.data += sizeof("Basic ") - 1;
-        basic.len -= sizeof("Basic ") - 1;
-    }
-
-    if (ngx_http_token_contains(&m->string, &request->secret)
-        || ngx_http_token_contains(&m->string, &basic)
-        || ngx_http_token_contains(&m->string, &request->body))
-    {
+    if (ngx_http_token_repeats_secret(r, fetch->request, &m->string)) {
         ngx_str_set(&said, "(not shown)");
         return said;
     }
@@ -787,6 +787,95 @@ ngx_http_token_said(ngx_http_token_fetch_t *fetch, ngx_array_t *members,
     }
 
     return said;
+}
+
+
+static ngx_uint_t
+ngx_http_token_repeats_secret(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *text)
+{
+    u_char     *p, *last, *end, *dst;
+    ngx_str_t   basic, form, name, value;
+
+    basic = request->authorization;
+
+    if (basic.len > sizeof("Basic ") - 1) {
+        basic.data += sizeof("Basic ") - 1;
+        basic.len -= sizeof("Basic ") - 1;
+    }
+
+    form.len = ngx_http_token_form_encode(NULL, &request->secret);
+    form.data = ngx_pnalloc(r->pool, form.len);
+    if (form.data == NULL) {
+        return 1;
+    }
+
+    (void) ngx_http_token_form_encode(form.data, &request->secret);
+
+    if (ngx_http_token_contains(text, &basic)
+        || ngx_http_token_contains(text, &form)
+        || ngx_http_token_contains(text, &request->secret))
+    {
+        return 1;
+    }
+
+    /* the body has passwords, assertions, or a secret */
+
+    p = request->body.data;
+    last = p + request->body.len;
+
+    for ( /* void */ ; p < last; p = end + 1) {
+
+        end = ngx_strlchr(p, last, '&');
+        if (end == NULL) {
+            end = last;
+        }
+
+        name.data = p;
+        name.len = ngx_strlchr(p, end, '=') - p;
+
+        if (ngx_http_token_is_public(&name)) {
+            continue;
+        }
+
+        value.data = name.data + name.len + 1;
+        value.len = end - value.data;
+
+        if (ngx_http_token_contains(text, &value)) {
+            return 1;
+        }
+
+        dst = ngx_pnalloc(r->pool, value.len);
+        if (dst == NULL) {
+            return 1;
+        }
+
+        value.len = ngx_http_token_form_decode(dst, &value) - dst;
+        value.data = dst;
+
+        if (ngx_http_token_contains(text, &value)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_uint_t
+ngx_http_token_is_public(ngx_str_t *name)
+{
+    char  **p;
+
+    for (p = ngx_http_token_public_params; *p; p++) {
+        if (ngx_strlen(*p) == name->len
+            && ngx_strncmp(*p, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

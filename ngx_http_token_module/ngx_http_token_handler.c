@@ -6,13 +6,23 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_cache.h"
 
 
-static void ngx_http_token_wake(ngx_http_request_t *r);
-static void ngx_http_token_record(ngx_http_token_ctx_t *ctx);
-static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r,
-    ngx_http_token_fetch_t *fetch);
+typedef struct {
+    ngx_uint_t                      status;
+    char                           *error;
+    char                           *description;
+} ngx_http_token_failure_t;
+
+
+static ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static void ngx_http_token_resume(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static void ngx_http_token_passed(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
@@ -20,12 +30,47 @@ static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
 static void ngx_http_token_remove_header(ngx_http_request_t *r, char *name);
 
 
+/* by outcome, the texts are fixed: what the endpoint said is for the log */
+
+static ngx_http_token_failure_t  ngx_http_token_failures[] = {
+
+    { NGX_HTTP_OK, "", "" },
+
+    { NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error",
+      "The token request cannot be made." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint could not be reached." },
+
+    { NGX_HTTP_GATEWAY_TIME_OUT, "temporarily_unavailable",
+      "The token endpoint did not answer in time." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint gave no complete answer." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint gave an invalid answer." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint refused the request." },
+
+    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
+      "The token endpoint is busy, try again later." },
+
+    { NGX_HTTP_BAD_GATEWAY, "server_error",
+      "The token endpoint failed." },
+
+    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
+      "The token endpoint failed a moment ago, try again later." },
+};
+
+
 ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_got_t       *got;
+    ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -51,122 +96,204 @@ ngx_http_token_handler(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (request == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (tlcf->cache) {
+
+        got = ngx_http_token_get(r, request, 0, ngx_http_token_resume, &rc);
+
+        switch (rc) {
+
+        case NGX_OK:
+            return ngx_http_token_reply(r, got);
+
+        case NGX_AGAIN:
+            r->main->count++;
+            return NGX_DONE;
+
+        case NGX_DECLINED:
+            break;
+
+        default:
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_http_token_pass(r, request);
+}
+
+
+static void
+ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
+}
+
+
+static ngx_int_t
+ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_token_ctx_t  *ctx;
+
     ctx = ngx_http_token_ctx(r);
-    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t)
-                                 + sizeof(ngx_http_token_request_t));
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->got = got;
+
+    if (got->outcome == NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_send(r, NGX_HTTP_OK, &got->answer);
+    }
+
+    return ngx_http_token_send_failure(r, got->outcome, got->retry_after);
+}
+
+
+/* without a cache: the call is the caller's, and ends with him */
+
+static ngx_int_t
+ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
+{
+    ngx_http_token_ctx_t    *ctx;
+    ngx_http_token_fetch_t  *fetch;
+
+    ctx = ngx_http_token_ctx(r);
+    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
 
     if (ctx == NULL || fetch == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    fetch->request = (ngx_http_token_request_t *) (fetch + 1);
-
-    if (ngx_http_token_evaluate(r, fetch->request) != NGX_OK) {
-        return ngx_http_token_send_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                         "server_error",
-                                         "The token request cannot be made.");
-    }
+    fetch->request = request;
 
     if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return NGX_ERROR;
     }
 
     ctx->fetch = fetch;
 
     r->main->count++;
-    r->write_event_handler = ngx_http_token_wake;
+    r->write_event_handler = ngx_http_token_passed;
 
     return NGX_DONE;
 }
 
 
 static void
-ngx_http_token_wake(ngx_http_request_t *r)
+ngx_http_token_passed(ngx_http_request_t *r)
 {
-    ngx_http_token_ctx_t  *ctx;
+    ngx_http_token_got_t  *got;
+
+    got = ngx_http_token_fetch_got(r, 0);
+
+    if (got) {
+        r->write_event_handler = ngx_http_request_empty_handler;
+
+        ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
+    }
+}
+
+
+ngx_http_token_got_t *
+ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_uint_t bare)
+{
+    int64_t                  lifetime;
+    ngx_http_token_ctx_t    *ctx;
+    ngx_http_token_got_t    *got;
+    ngx_http_token_fetch_t  *fetch;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "http token wake: %ui", ctx->fetch->finished);
-
-    if (!ctx->fetch->finished) {
-        return;
-    }
-
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    ngx_http_token_fetch_result(r, ctx->fetch);
-    ngx_http_token_record(ctx);
-
-    ngx_http_finalize_request(r, ngx_http_token_answer(r, ctx->fetch));
-}
-
-
-/* for the variables */
-
-static void
-ngx_http_token_record(ngx_http_token_ctx_t *ctx)
-{
-    ngx_http_token_fetch_t  *fetch;
-
     fetch = ctx->fetch;
 
-    ctx->fetched = 1;
-    ctx->upstream_status = fetch->upstream_status;
-    ctx->upstream_time = fetch->upstream_time;
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token fetch finished: %ui", fetch->finished);
 
-    if (fetch->status == NGX_HTTP_OK) {
-        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
-        ctx->expires_in = ngx_http_token_json_expires_in(fetch->members);
-
-    } else {
-        ctx->cache_status = NGX_HTTP_TOKEN_CACHE_ERROR;
+    if (!fetch->finished) {
+        return NULL;
     }
+
+    got = &fetch->got;
+
+    ngx_http_token_fetch_result(r, fetch);
+
+    got->outcome = fetch->outcome;
+    got->retry_after = fetch->retry_after;
+    got->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+    got->fetched = 1;
+    got->upstream_status = fetch->upstream_status;
+    got->upstream_time = fetch->upstream_time;
+
+    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
+
+        lifetime = ngx_http_token_json_lifetime(fetch->members);
+        got->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
+
+        if (ngx_http_token_answer_of(r->pool, fetch->request->tlcf,
+                                     fetch->members, bare, &got->answer)
+            != NGX_OK)
+        {
+            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        }
+    }
+
+    return got;
 }
 
 
-static ngx_int_t
-ngx_http_token_answer(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
+ngx_int_t
+ngx_http_token_answer_of(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *members, ngx_uint_t bare, ngx_str_t *answer)
 {
-    u_char                     *p;
-    ngx_str_t                   text;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_member_t  *m;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (fetch->status == NGX_HTTP_OK) {
-
-        if (ngx_http_token_json_subset(r->pool, fetch->members, tlcf->fields,
-                                       &text)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_http_token_send(r, NGX_HTTP_OK, &text);
+    if (!bare) {
+        return ngx_http_token_json_subset(pool, members, tlcf->fields, answer);
     }
 
-    if (fetch->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+    m = ngx_http_token_json_find(members, "access_token");
 
-        p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
-        if (p == NULL) {
+    answer->len = m->value.len;
+    answer->data = ngx_pstrdup(pool, &m->value);
+
+    return answer->data ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_token_send_failure(ngx_http_request_t *r, ngx_uint_t outcome,
+    time_t retry_after)
+{
+    ngx_str_t                  value;
+    ngx_http_token_failure_t  *failure;
+
+    failure = &ngx_http_token_failures[outcome];
+
+    if (failure->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+
+        value.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+        if (value.data == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-        text.data = p;
-        text.len = ngx_sprintf(p, "%T", ngx_max(fetch->retry_after, 1)) - p;
+        value.len = ngx_sprintf(value.data, "%T", ngx_max(retry_after, 1))
+                    - value.data;
 
-        if (ngx_http_token_add_header(r, "Retry-After", &text) == NULL) {
+        if (ngx_http_token_add_header(r, "Retry-After", &value) == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
-    return ngx_http_token_send_error(r, fetch->status,
-                                     (fetch->status == NGX_HTTP_BAD_GATEWAY)
-                                         ? "server_error"
-                                         : "temporarily_unavailable",
-                                     fetch->description);
+    return ngx_http_token_send_error(r, failure->status, failure->error,
+                                     failure->description);
 }
 
 
@@ -397,8 +524,6 @@ ngx_http_token_ctx(ngx_http_request_t *r)
         if (ctx == NULL) {
             return NULL;
         }
-
-        ctx->expires_in = -1;
 
         ngx_http_set_ctx(r, ctx, ngx_http_token_module);
     }

@@ -20,6 +20,8 @@ static ngx_int_t ngx_http_token_json_members(ngx_pool_t *pool, u_char *p,
     u_char *last, ngx_array_t *members);
 static ngx_int_t ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_http_token_member_t *member);
+static ngx_int_t ngx_http_token_json_plain(ngx_pool_t *pool,
+    ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
@@ -126,6 +128,12 @@ ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
         return NGX_DECLINED;
     }
 
+    if (member->key.len != member->name.len + 2
+        && ngx_http_token_json_plain(pool, member) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     p = ngx_http_token_json_space(*pos, last);
 
     if (p == last || *p != ':') {
@@ -141,6 +149,38 @@ ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
     }
 
     member->is_string = (member->value.data[0] == '"');
+
+    return NGX_OK;
+}
+
+
+/* a name that needs no escapes is handed on without them */
+
+static ngx_int_t
+ngx_http_token_json_plain(ngx_pool_t *pool, ngx_http_token_member_t *member)
+{
+    size_t   i;
+    u_char  *p;
+
+    for (i = 0; i < member->name.len; i++) {
+        p = &member->name.data[i];
+
+        if (*p < 0x20 || *p == '"' || *p == '\\') {
+            return NGX_OK;
+        }
+    }
+
+    member->key.len = member->name.len + 2;
+    member->key.data = ngx_pnalloc(pool, member->key.len);
+    if (member->key.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = member->key.data;
+
+    *p++ = '"';
+    p = ngx_cpymem(p, member->name.data, member->name.len);
+    *p = '"';
 
     return NGX_OK;
 }
@@ -246,8 +286,8 @@ ngx_http_token_json_find(ngx_array_t *members, char *name)
 }
 
 
-time_t
-ngx_http_token_json_expires_in(ngx_array_t *members)
+int64_t
+ngx_http_token_json_lifetime(ngx_array_t *members)
 {
     double                    n;
     char                     *end;
@@ -260,19 +300,20 @@ ngx_http_token_json_expires_in(ngx_array_t *members)
     }
 
     if (m->is_string) {
+
         /* strtod() takes "inf", "0x10" and white space as well */
 
         if (m->string.len == 0
             || strspn((char *) m->string.data, "0123456789.eE+-")
                != m->string.len)
         {
-            return -1;
+            return 0;
         }
 
         n = strtod((char *) m->string.data, &end);
 
         if (*end != '\0') {
-            return -1;
+            return 0;
         }
 
     } else if (m->value.data[0] >= '0' && m->value.data[0] <= '9') {
@@ -282,17 +323,16 @@ ngx_http_token_json_expires_in(ngx_array_t *members)
         n = strtod((char *) m->value.data, NULL);
 
     } else {
-        return -1;
+        return 0;
     }
 
-    /* not a number is neither */
-
-    if (!(n >= 1)) {
-        return -1;
+    if (n <= 0) {
+        return 0;
     }
 
-    return (n < NGX_HTTP_TOKEN_MAX_LIFETIME) ? (time_t) n
-                                             : NGX_HTTP_TOKEN_MAX_LIFETIME;
+    return (n < NGX_HTTP_TOKEN_MAX_LIFETIME)
+           ? (int64_t) (n * 1000)
+           : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
 }
 
 

@@ -40,8 +40,8 @@ static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static void ngx_http_token_fetch_upstream_conf(ngx_http_upstream_conf_t *ucf,
-    ngx_http_upstream_conf_t *prev);
+static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev);
 static char *ngx_http_token_set_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
@@ -147,6 +147,7 @@ ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ctx = cf->ctx;
 
+    tlcf->loc_conf = ctx->loc_conf;
     tlcf->answer_conf = ngx_palloc(cf->pool,
                                    sizeof(void *) * ngx_http_max_module);
     if (tlcf->answer_conf == NULL) {
@@ -273,7 +274,7 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
         return NULL;
     }
 
-    ngx_http_token_fetch_upstream_conf(conf, prev);
+    ngx_http_token_fetch_upstream_conf(tlcf, conf, prev);
 
     auto_redirect = clcf->auto_redirect;
 
@@ -318,8 +319,8 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
  */
 
 static void
-ngx_http_token_fetch_upstream_conf(ngx_http_upstream_conf_t *ucf,
-    ngx_http_upstream_conf_t *prev)
+ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev)
 {
     /* nothing of the endpoint's answer may reach a disk */
 
@@ -355,6 +356,12 @@ ngx_http_token_fetch_upstream_conf(ngx_http_upstream_conf_t *ucf,
                           |NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
                           |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET
                           |NGX_HTTP_UPSTREAM_IGN_VARY;
+
+    /* what fetches for the cache has no client */
+
+    if (tlcf->cache) {
+        ucf->ignore_client_abort = 1;
+    }
 
     ucf->pass_request_headers = 0;
     ucf->pass_request_body = 1;

@@ -55,6 +55,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_cors_merge(cf, &prev->cors, &conf->cors)
            != NGX_CONF_OK
         || ngx_http_token_basic_merge(cf, &prev->basic, &conf->basic)
@@ -207,6 +208,7 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_key(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_location(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;

@@ -105,6 +105,55 @@ static ngx_command_t  ngx_http_token_commands[] = {
       offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
       NULL },
 
+    { ngx_string("token_proxy_cache_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_cache_zone,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cache_key"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache_key),
+      NULL },
+
+    { ngx_string("token_proxy_cache_default_ttl"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache_default_ttl),
+      NULL },
+
+    { ngx_string("token_proxy_refresh_before"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_refresh_before,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_lock_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, lock_timeout),
+      NULL },
+
+    { ngx_string("token_proxy_retry_backoff"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_token_set_retry_backoff,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("token_proxy_cors_origin"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_token_set_cors_origin,
@@ -193,8 +242,8 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_commands,               /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_token_init_module,            /* init module */
+    ngx_http_token_init_process,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -296,7 +345,11 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;
      *     conf->ssl_trusted_certificate = { 0, NULL };
+     *     conf->cache_key = NULL;
+     *     conf->refresh_percent = 0;
      *     conf->request = { 0 };
+     *     conf->digest = NULL;
+     *     conf->fields_hash = 0;
      *     conf->allow = { 0, NULL };
      *     conf->error_pages = NULL;
      *     conf->proxy_handler = NULL;
@@ -312,6 +365,12 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->fields = NGX_CONF_UNSET_PTR;
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;
+    conf->cache = NGX_CONF_UNSET_PTR;
+    conf->cache_default_ttl = NGX_CONF_UNSET;
+    conf->refresh_before = NGX_CONF_UNSET_MSEC;
+    conf->lock_timeout = NGX_CONF_UNSET_MSEC;
+    conf->backoff_min = NGX_CONF_UNSET_MSEC;
+    conf->backoff_max = NGX_CONF_UNSET_MSEC;
 
     ngx_http_token_cors_create(&conf->cors);
     ngx_http_token_basic_create(&conf->basic);

@@ -23,6 +23,11 @@
 #define NGX_HTTP_TOKEN_AUTH_NONE            2
 
 
+/* SHA-256 */
+
+#define NGX_HTTP_TOKEN_DIGEST_LEN  32
+
+
 /* VALUE: a literal, env:NAME, file:PATH, or a string with variables */
 
 typedef struct {
@@ -39,9 +44,16 @@ typedef struct {
 } ngx_http_token_param_t;
 
 
+typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+
+
+#include "ngx_http_token_front.h"
+
+
 /* a token request (RFC 6749 4.4.2), evaluated and encoded */
 
 typedef struct {
+    ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
     ngx_str_t                       body;           /* form-encoded */
@@ -60,59 +72,34 @@ typedef struct {
 } ngx_http_token_member_t;
 
 
-/* a list of origins, RFC 6454 */
+/* how a call of the endpoint ends, and with it what a caller gets */
+
+#define NGX_HTTP_TOKEN_OK           0
+#define NGX_HTTP_TOKEN_INTERNAL     1  /* no memory, no connections */
+#define NGX_HTTP_TOKEN_UNREACHABLE  2
+#define NGX_HTTP_TOKEN_TIMEOUT      3
+#define NGX_HTTP_TOKEN_INCOMPLETE   4  /* cut off, or too large */
+#define NGX_HTTP_TOKEN_INVALID      5  /* not what RFC 6749 5.1 says */
+#define NGX_HTTP_TOKEN_REFUSED      6  /* 4xx */
+#define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
+#define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
+#define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
+
+
+/* a token, or why there is none, from the cache or by a call */
 
 typedef struct {
-    ngx_array_t                     keys;     /* ngx_hash_key_t */
-    ngx_hash_t                      hash;     /* of them */
-#if (NGX_PCRE)
-    ngx_array_t                     regexes;  /* ngx_regex_elt_t */
-#endif
-    ngx_uint_t                      any;      /* "*" */
-} ngx_http_token_origins_t;
-
-
-typedef struct {
-    ngx_http_token_origins_t       *origins;  /* NULL if off */
-    ngx_http_complex_value_t       *self;     /* the location's own origin */
-    ngx_array_t                    *methods;  /* ngx_str_t */
-    ngx_array_t                    *headers;  /* ngx_str_t, empty for "*" */
-    ngx_array_t                    *expose_headers;  /* ngx_str_t */
-    ngx_flag_t                      credentials;
-    time_t                          max_age;
-
-    /* made when the configuration has been read: values of headers */
-
-    ngx_str_t                       allow_methods;
-    ngx_str_t                       allow_headers;
-    ngx_str_t                       expose;
-    ngx_str_t                       age;
-} ngx_http_token_cors_conf_t;
-
-
-/*
- * A caller.  Digests are compared, which are of one length, and do not tell
- * by their first bytes how near a guess was.
- */
-
-#define NGX_HTTP_TOKEN_DIGEST_LEN  32
-
-
-typedef struct {
-    ngx_str_t                       name;
-    u_char                          name_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
-    u_char                          password_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
-    ngx_http_complex_value_t       *password;  /* if it has variables */
-} ngx_http_token_user_t;
-
-
-typedef struct {
-    ngx_str_t                       realm;    /* NULL if not set */
-    ngx_array_t                    *users;    /* ngx_http_token_user_t */
-    ngx_uint_t                      off;
-    ngx_uint_t                      set;      /* at this very level */
-    ngx_str_t                       challenge;  /* empty if off */
-} ngx_http_token_basic_conf_t;
+    ngx_uint_t                      outcome;
+    ngx_str_t                       answer;
+    time_t                          expires_in;      /* -1 if not known */
+    time_t                          retry_after;
+    ngx_uint_t                      cache_status;
+    ngx_uint_t                      upstream_status;
+    ngx_msec_t                      upstream_time;
+    ngx_uint_t                      fetched;         /* the two above count */
+    ngx_uint_t                      serial;          /* of the cached token */
+    u_char                         *digest;          /* NULL if not cached */
+} ngx_http_token_got_t;
 
 
 /* one call of the token endpoint, from request to result */
@@ -123,18 +110,20 @@ typedef struct {
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
 
-    /* the result, as it is meant for a caller */
+    /* the result */
 
-    ngx_uint_t                      status;          /* 200, 502, 503, 504 */
-    ngx_array_t                    *members;         /* of the answer if 200 */
-    char                           *description;     /* of the error if not */
+    ngx_uint_t                      outcome;
+    ngx_array_t                    *members;         /* of the answer, if OK */
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
+    ngx_uint_t                      serial;          /* if it is cached */
+
+    ngx_http_token_got_t            got;             /* if it is not */
 } ngx_http_token_fetch_t;
 
 
-typedef struct {
+struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      enable;
     u_char                         *file;     /* where token_proxy stands */
     ngx_uint_t                      line;
@@ -159,16 +148,28 @@ typedef struct {
     ngx_http_token_cors_conf_t      cors;
     ngx_http_token_basic_conf_t     basic;
 
+    ngx_shm_zone_t                 *cache;    /* NULL for "off" */
+    ngx_http_complex_value_t       *cache_key;
+    time_t                          cache_default_ttl;
+    ngx_msec_t                      refresh_before;
+    ngx_uint_t                      refresh_percent;  /* if not 0 */
+    ngx_msec_t                      lock_timeout;
+    ngx_msec_t                      backoff_min;
+    ngx_msec_t                      backoff_max;
+
     /* made when the configuration has been read */
 
     ngx_http_token_request_t        request;  /* what of it is constant */
+    u_char                         *digest;   /* of it, if all of it is */
+    uint32_t                        fields_hash;
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
     ngx_http_handler_pt             proxy_handler;
+    void                          **loc_conf;
     void                          **answer_conf;
     void                          **fetch_conf;
-} ngx_http_token_loc_conf_t;
+};
 
 
 /* $token_proxy_cache_status */
@@ -176,14 +177,13 @@ typedef struct {
 #define NGX_HTTP_TOKEN_CACHE_NONE    0
 #define NGX_HTTP_TOKEN_CACHE_BYPASS  1
 #define NGX_HTTP_TOKEN_CACHE_ERROR   2
+#define NGX_HTTP_TOKEN_CACHE_HIT     3
+#define NGX_HTTP_TOKEN_CACHE_MISS    4
+#define NGX_HTTP_TOKEN_CACHE_WAIT    5
+#define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
 
 
-/* what is known of a request's Origin */
-
-#define NGX_HTTP_TOKEN_ORIGIN_UNKNOWN  0
-#define NGX_HTTP_TOKEN_ORIGIN_NONE     1
-#define NGX_HTTP_TOKEN_ORIGIN_ALLOWED  2
-#define NGX_HTTP_TOKEN_ORIGIN_DENIED   3
+typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 
 
 typedef struct {
@@ -193,16 +193,12 @@ typedef struct {
     ngx_str_t                       origin;          /* as it was sent */
     ngx_table_elt_t                *challenge;       /* of a Basic check that
                                                         has failed */
-    ngx_uint_t                      cache_status;
-    time_t                          expires_in;      /* -1 if not known */
-    ngx_uint_t                      upstream_status;
-    ngx_msec_t                      upstream_time;
+    ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
 
     unsigned                        answered:1;
-    unsigned                        fetched:1;
     unsigned                        preflight:1;
     unsigned                        replace_body:1;
 } ngx_http_token_ctx_t;
@@ -226,6 +222,28 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_token_cache_conf.c */
+
+char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+char *ngx_http_token_merge_cache(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+
+
+/* ngx_http_token_key.c */
+
+/*
+ * Prepares what of a token request's identity is constant.  Called after
+ * ngx_http_token_init_request().
+ */
+char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_merge.c */
@@ -255,6 +273,9 @@ char *ngx_http_token_check_credential(ngx_str_t *text);
  */
 uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
 
+/* The reverse; dst has room for src.  Returns the end of what was written. */
+u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
+
 /*
  * Makes the value of an Authorization header, RFC 6749 2.3.1 and RFC 7617;
  * with form both are form-encoded first.  Returns NGX_OK or NGX_ERROR.
@@ -274,10 +295,10 @@ ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
 /*
- * The lifetime in seconds, without its fraction, from a number or a string
- * with a number; -1 if there is none or it is not positive, at most ten years.
+ * The lifetime in milliseconds, of expires_in as a number or a string with a
+ * number: at most ten years, 0 if it is not positive, -1 if there is none.
  */
-time_t ngx_http_token_json_expires_in(ngx_array_t *members);
+int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
 
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
@@ -312,11 +333,11 @@ char *ngx_http_token_init_request(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
- * Evaluates the token request for a caller.  Returns NGX_OK, or NGX_ERROR
- * after an error message.
+ * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
+ * NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
  * Starts a call of the endpoint as a subrequest of r, whose
@@ -331,9 +352,40 @@ void ngx_http_token_fetch_result(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
 
+/* ngx_http_token_zone.c */
+
+char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* ngx_http_token_wait.c: news between workers */
+
+ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
+
+
 /* ngx_http_token_handler.c */
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
+
+/*
+ * Turns the finished fetch of r's own into what was got.  Returns NULL if it
+ * has not finished.
+ */
+ngx_http_token_got_t *ngx_http_token_fetch_got(ngx_http_request_t *r,
+    ngx_uint_t bare);
+
+/*
+ * Makes what a token location answers, or the bare token as JSON has it.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_uint_t bare,
+    ngx_str_t *answer);
+
+/* Returns what a content handler returns. */
+ngx_int_t ngx_http_token_send_failure(ngx_http_request_t *r,
+    ngx_uint_t outcome, time_t retry_after);
 
 /* Header filter: what belongs to every response of the module. */
 ngx_int_t ngx_http_token_header_filter(ngx_http_request_t *r);
@@ -350,133 +402,6 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
 
-
-
-/* ngx_http_token_origin.c */
-
-/*
- * Writes "scheme://host[:port]" in its normal form, in which equal origins
- * are equal strings, to origin->data, which has room for text->len bytes.
- * Returns NULL, or what is wrong in words.
- */
-char *ngx_http_token_origin_normalize(ngx_str_t *text, ngx_str_t *origin);
-
-ngx_http_token_origins_t *ngx_http_token_origins_create(ngx_conf_t *cf);
-
-/* Adds an argument of the directive that is being parsed. */
-char *ngx_http_token_origins_add(ngx_conf_t *cf,
-    ngx_http_token_origins_t *origins, ngx_str_t *text);
-
-/* Makes a list ready once its last origin has been added. */
-char *ngx_http_token_origins_init(ngx_conf_t *cf,
-    ngx_http_token_origins_t *origins);
-
-/* Whether a list names an origin in its normal form, apart from "*". */
-ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
-    ngx_str_t *origin, ngx_log_t *log);
-
-
-/* ngx_http_token_cors_conf.c */
-
-char *ngx_http_token_set_cors_origin(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-void ngx_http_token_cors_create(ngx_http_token_cors_conf_t *conf);
-char *ngx_http_token_cors_merge(ngx_conf_t *cf,
-    ngx_http_token_cors_conf_t *prev, ngx_http_token_cors_conf_t *conf);
-
-/* Checks and prepares a token location, when it has been merged. */
-char *ngx_http_token_cors_init(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
-
-ngx_int_t ngx_http_token_cors_add_variable(ngx_conf_t *cf);
-
-
-/* ngx_http_token_cors.c */
-
-/* Preaccess phase: preflights, and origins that are not allowed. */
-ngx_int_t ngx_http_token_cors_handler(ngx_http_request_t *r);
-
-/* Header filter, for every response of a token location. */
-ngx_int_t ngx_http_token_cors_header_filter(ngx_http_request_t *r);
-
-/*
- * Notes that a request of the token location leaves it for an error page.
- * Returns NGX_OK or NGX_ERROR.
- */
-ngx_int_t ngx_http_token_cors_leave(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf);
-
-
-/* ngx_http_token_cors_headers.c */
-
-/* Removes the CORS headers of the response. */
-void ngx_http_token_cors_clean(ngx_http_request_t *r);
-
-/* Adds a header to the response. */
-ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
-
-/* Adds a name to the response's Vary, if it is not there. */
-ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
-
-/* Finds a header of the request, the last of n with this name. */
-#define ngx_http_token_cors_find(r, name, n)                                  \
-    ngx_http_token_cors_find_header(r, (u_char *) name, sizeof(name) - 1, n)
-
-ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
-    u_char *name, size_t len, ngx_uint_t *n);
-
-
-/* ngx_http_token_preflight.c */
-
-/* Answers OPTIONS. Returns what a content handler returns. */
-ngx_int_t ngx_http_token_cors_options(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx);
-
-/* Adds the headers of a preflight's answer. */
-ngx_int_t ngx_http_token_cors_preflight(ngx_http_request_t *r,
-    ngx_http_token_cors_conf_t *cors);
-
-
-/* ngx_http_token_basic_conf.c */
-
-char *ngx_http_token_set_auth_basic(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-void ngx_http_token_basic_create(ngx_http_token_basic_conf_t *conf);
-char *ngx_http_token_basic_merge(ngx_conf_t *cf,
-    ngx_http_token_basic_conf_t *prev, ngx_http_token_basic_conf_t *conf);
-
-/* Checks and prepares a token location, when it has been merged. */
-char *ngx_http_token_basic_init(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
-
-/* Warns of a check that a location without "token_proxy on" does not make. */
-void ngx_http_token_basic_unused(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
-
-
-/* ngx_http_token_basic.c */
-
-/* SHA-256.  Returns NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_http_token_basic_digest(ngx_str_t *text, u_char *digest);
-
-/* Access phase. */
-ngx_int_t ngx_http_token_basic_handler(ngx_http_request_t *r);
-
-/* Filters that make an answer in JSON of the 401 that follows. */
-void ngx_http_token_basic_header_filter(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_basic_body_filter(ngx_http_request_t *r,
-    ngx_chain_t **in);
 
 
 /* ngx_http_token_variables.c */

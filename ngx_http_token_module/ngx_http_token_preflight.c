@@ -37,10 +37,14 @@ static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
  */
 
 ngx_int_t
-ngx_http_token_cors_options(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx)
+ngx_http_token_cors_options(ngx_http_request_t *r)
 {
-    ngx_uint_t  n;
+    ngx_uint_t                  n;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
     if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_ALLOWED
         && ngx_http_token_cors_find(r, "access-control-request-method", &n))

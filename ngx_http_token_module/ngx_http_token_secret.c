@@ -346,6 +346,30 @@ ngx_http_token_form_encode(u_char *dst, ngx_str_t *src)
 }
 
 
+u_char *
+ngx_http_token_form_decode(u_char *dst, ngx_str_t *src)
+{
+    size_t     i;
+    ngx_int_t  ch;
+
+    for (i = 0; i < src->len; i++) {
+        ch = src->data[i];
+
+        if (ch == '+') {
+            ch = ' ';
+
+        } else if (ch == '%' && src->len - i > 2) {
+            ch = ngx_hextoi(&src->data[i + 1], 2);
+            i += 2;
+        }
+
+        *dst++ = (u_char) ch;
+    }
+
+    return dst;
+}
+
+
 ngx_int_t
 ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id, ngx_str_t *secret,
     ngx_uint_t form, ngx_str_t *value)

@@ -40,7 +40,11 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
 static ngx_str_t  ngx_http_token_cache_statuses[] = {
     ngx_null_string,
     ngx_string("BYPASS"),
-    ngx_string("ERROR")
+    ngx_string("ERROR"),
+    ngx_string("HIT"),
+    ngx_string("MISS"),
+    ngx_string("WAIT"),
+    ngx_string("EXPIRED")
 };
 
 
@@ -72,12 +76,14 @@ ngx_http_token_cache_status_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->cache_status == NGX_HTTP_TOKEN_CACHE_NONE) {
+    if (ctx == NULL || ctx->got == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    status = &ngx_http_token_cache_statuses[ctx->cache_status];
+    status = (ctx->got->outcome == NGX_HTTP_TOKEN_OK)
+             ? &ngx_http_token_cache_statuses[ctx->got->cache_status]
+             : &ngx_http_token_cache_statuses[NGX_HTTP_TOKEN_CACHE_ERROR];
 
     v->len = status->len;
     v->valid = 1;
@@ -98,7 +104,9 @@ ngx_http_token_expires_in_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->expires_in < 0) {
+    if (ctx == NULL || ctx->got == NULL || ctx->got->expires_in < 0
+        || ctx->got->outcome != NGX_HTTP_TOKEN_OK)
+    {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -108,7 +116,7 @@ ngx_http_token_expires_in_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%T", ctx->expires_in) - p;
+    v->len = ngx_sprintf(p, "%T", ctx->got->expires_in) - p;
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
@@ -127,7 +135,7 @@ ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->upstream_status == 0) {
+    if (ctx == NULL || ctx->got == NULL || ctx->got->upstream_status == 0) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -137,7 +145,7 @@ ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%ui", ctx->upstream_status) - p;
+    v->len = ngx_sprintf(p, "%ui", ctx->got->upstream_status) - p;
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
@@ -158,7 +166,7 @@ ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || !ctx->fetched) {
+    if (ctx == NULL || ctx->got == NULL || !ctx->got->fetched) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -168,8 +176,8 @@ ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%M.%03M", ctx->upstream_time / 1000,
-                         ctx->upstream_time % 1000)
+    v->len = ngx_sprintf(p, "%M.%03M", ctx->got->upstream_time / 1000,
+                         ctx->got->upstream_time % 1000)
              - p;
     v->valid = 1;
     v->no_cacheable = 1;

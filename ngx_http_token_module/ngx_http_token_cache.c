@@ -1,0 +1,550 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The entries of the cache: tokens, leases of those who fetch, backoff.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+static ngx_http_token_node_t *ngx_http_token_node_find(
+    ngx_http_token_shctx_t *sh, u_char *digest);
+static ngx_http_token_node_t *ngx_http_token_node_get(
+    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh, u_char *digest);
+static void ngx_http_token_node_used(ngx_http_token_shctx_t *sh,
+    ngx_http_token_node_t *tn);
+static void ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_node_t *tn, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
+static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now,
+    ngx_http_token_lookup_t *lookup);
+static time_t ngx_http_token_seconds(ngx_http_token_time_t msec);
+static void *ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep);
+static ngx_uint_t ngx_http_token_evict(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *keep);
+static void ngx_http_token_node_free(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
+static ngx_http_token_node_t *ngx_http_token_node_end(
+    ngx_http_token_shctx_t *sh, u_char *digest, uint64_t lease,
+    ngx_uint_t *waited);
+
+
+ngx_int_t
+ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_int_t                 rc;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *copy;
+
+    zone = tlcf->cache->data;
+    copy = NULL;
+    rc = NGX_OK;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_get(zone, sh, digest);
+
+    if (tn == NULL) {
+        ngx_http_token_zone_unlock(zone, sh);
+
+        lookup->todo = NGX_HTTP_TOKEN_DO_PASS;
+        return NGX_OK;
+    }
+
+    ngx_http_token_node_judge(tlcf, tn, waiting, lookup);
+
+    if (lookup->todo == NGX_HTTP_TOKEN_DO_SEND) {
+
+        if (lookup->bare) {
+            rc = ngx_http_token_stored_token(r, tn->stored, lookup);
+
+        } else if (tn->stored->fields == tlcf->fields_hash) {
+            rc = ngx_http_token_stored_answer(r, tn->stored, lookup);
+
+        } else {
+
+            /* another location's fields: composed when the lock is free */
+
+            copy = ngx_palloc(r->pool, tn->stored->size);
+
+            if (copy) {
+                ngx_memcpy(copy, tn->stored, tn->stored->size);
+
+            } else {
+                rc = NGX_ERROR;
+            }
+        }
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    if (copy) {
+        rc = ngx_http_token_stored_compose(r, tlcf->fields, copy, lookup);
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_node_t *tn, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_uint_t             news;
+    ngx_http_token_time_t  now;
+
+    now = ngx_http_token_now();
+
+    news = (waiting && lookup->generation != tn->generation);
+
+    lookup->generation = tn->generation;
+    lookup->refresh = 0;
+    lookup->expired = tn->expired;
+
+    if (tn->stored && tn->stored->expires > now) {
+
+        lookup->todo = NGX_HTTP_TOKEN_DO_SEND;
+        lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
+        lookup->serial = tn->stored->serial;
+
+        if (tn->stored->refresh <= now
+            && tn->lease_until <= now && tn->retry_at <= now)
+        {
+            lookup->refresh = 1;
+            ngx_http_token_node_lease(tlcf, tn, now, lookup);
+        }
+
+        return;
+    }
+
+    if (tn->stored) {
+        lookup->expired = 1;
+    }
+
+    if (tn->lease_until > now) {
+        lookup->todo = NGX_HTTP_TOKEN_DO_WAIT;
+        lookup->recheck = (ngx_msec_t) (tn->lease_until - now) + 1;
+
+        lookup->elsewhere = ((ngx_pid_t) (tn->lease >> 32) != ngx_pid);
+
+        if (lookup->elsewhere) {
+            tn->waited = 1;
+        }
+
+        return;
+    }
+
+    if (tn->failures && (news || tn->retry_at > now)) {
+        lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
+        lookup->outcome = news ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
+        lookup->retry_after = ngx_http_token_seconds(tn->retry_at - now);
+
+        return;
+    }
+
+    lookup->todo = NGX_HTTP_TOKEN_DO_FETCH;
+    ngx_http_token_node_lease(tlcf, tn, now, lookup);
+}
+
+
+/* rounded up, at least one */
+
+static time_t
+ngx_http_token_seconds(ngx_http_token_time_t msec)
+{
+    return (msec > 1000) ? (time_t) ((msec + 999) / 1000) : 1;
+}
+
+
+static void
+ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now,
+    ngx_http_token_lookup_t *lookup)
+{
+    static uint32_t  serial;
+
+    /* unique on this machine, and says whose it is */
+
+    tn->lease = ((uint64_t) ngx_pid << 32) | ++serial;
+    tn->lease_until = now + ngx_http_token_lease_time(tlcf);
+    tn->waited = 0;
+
+    lookup->lease = tn->lease;
+}
+
+
+static ngx_http_token_node_t *
+ngx_http_token_node_find(ngx_http_token_shctx_t *sh, u_char *digest)
+{
+    ngx_int_t               rc;
+    ngx_rbtree_key_t        key;
+    ngx_rbtree_node_t      *node, *sentinel;
+    ngx_http_token_node_t  *tn;
+
+    ngx_memcpy(&key, digest, sizeof(ngx_rbtree_key_t));
+
+    node = sh->rbtree.root;
+    sentinel = sh->rbtree.sentinel;
+
+    while (node != sentinel) {
+
+        if (key < node->key) {
+            node = node->left;
+            continue;
+        }
+
+        if (key > node->key) {
+            node = node->right;
+            continue;
+        }
+
+        tn = (ngx_http_token_node_t *) node;
+
+        rc = ngx_memcmp(digest, tn->digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+
+        if (rc == 0) {
+            return tn;
+        }
+
+        node = (rc < 0) ? node->left : node->right;
+    }
+
+    return NULL;
+}
+
+
+/* finds an entry or makes one; NULL only if the zone holds not even that */
+
+static ngx_http_token_node_t *
+ngx_http_token_node_get(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, u_char *digest)
+{
+    ngx_http_token_node_t  *tn;
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn) {
+        ngx_http_token_node_used(sh, tn);
+        return tn;
+    }
+
+    tn = ngx_http_token_slab_alloc(zone, sh, sizeof(ngx_http_token_node_t),
+                                   NULL);
+    if (tn == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(tn, sizeof(ngx_http_token_node_t));
+
+    ngx_memcpy(&tn->node.key, digest, sizeof(ngx_rbtree_key_t));
+    ngx_memcpy(tn->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+
+    /* never the one that a waiter of an evicted entry remembers */
+
+    tn->generation = ++sh->generation;
+
+    ngx_rbtree_insert(&sh->rbtree, &tn->node);
+    ngx_queue_insert_head(&sh->queue, &tn->queue);
+
+    return tn;
+}
+
+
+static void
+ngx_http_token_node_used(ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn)
+{
+    if (ngx_queue_head(&sh->queue) == &tn->queue) {
+        return;
+    }
+
+    ngx_queue_remove(&tn->queue);
+    ngx_queue_insert_head(&sh->queue, &tn->queue);
+}
+
+
+static void *
+ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep)
+{
+    void  *p;
+
+    for ( ;; ) {
+        p = ngx_slab_alloc_locked(zone->shpool, size);
+
+        if (p || !ngx_http_token_evict(zone, sh, keep)) {
+            return p;
+        }
+    }
+}
+
+
+/*
+ * The entry that was not used for the longest time goes; one that is being
+ * fetched goes only if there is no other.
+ */
+
+static ngx_uint_t
+ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
+    ngx_http_token_node_t *keep)
+{
+    ngx_uint_t              n;
+    ngx_queue_t            *q;
+    ngx_http_token_node_t  *tn, *last;
+    ngx_http_token_time_t   now;
+
+    now = ngx_http_token_now();
+
+    n = 0;
+    last = NULL;
+
+    for (q = ngx_queue_last(&sh->queue);
+         q != ngx_queue_sentinel(&sh->queue) && n < 32;
+         q = ngx_queue_prev(q), n++)
+    {
+        tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
+
+        if (tn == keep) {
+            continue;
+        }
+
+        if (tn->lease_until <= now) {
+            ngx_http_token_node_free(zone, sh, tn);
+            return 1;
+        }
+
+        if (last == NULL) {
+            last = tn;
+        }
+    }
+
+    if (last) {
+        ngx_http_token_node_free(zone, sh, last);
+        return 1;
+    }
+
+    return 0;
+}
+
+
+static void
+ngx_http_token_node_free(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn)
+{
+    ngx_queue_remove(&tn->queue);
+    ngx_rbtree_delete(&sh->rbtree, &tn->node);
+
+    if (tn->stored) {
+        ngx_explicit_memzero(tn->stored, tn->stored->size);
+        ngx_slab_free_locked(zone->shpool, tn->stored);
+    }
+
+    ngx_slab_free_locked(zone->shpool, tn);
+}
+
+
+/* the entry of a fetch that has ended, if it is still that fetch's to change */
+
+static ngx_http_token_node_t *
+ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
+    uint64_t lease, ngx_uint_t *waited)
+{
+    ngx_http_token_node_t  *tn;
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn == NULL || tn->lease != lease) {
+
+        /* evicted or taken over, who waits elsewhere is to look again */
+
+        *waited = 1;
+        return NULL;
+    }
+
+    *waited = tn->waited;
+
+    tn->lease = 0;
+    tn->lease_until = 0;
+    tn->waited = 0;
+    tn->generation = ++sh->generation;
+
+    return tn;
+}
+
+
+void
+ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_stored_t *stored, ngx_uint_t *waited)
+{
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *old, *new;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_end(sh, digest, lease, waited);
+
+    if (tn == NULL) {
+        tn = ngx_http_token_node_get(zone, sh, digest);
+    }
+
+    if (tn == NULL) {
+        ngx_http_token_zone_unlock(zone, sh);
+        return;
+    }
+
+    ngx_http_token_node_used(sh, tn);
+
+    new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
+
+    if (new) {
+        stored->serial = ++sh->generation;
+
+        ngx_memcpy(new, stored, stored->size);
+
+        old = tn->stored;
+        tn->stored = new;
+
+        if (old) {
+            ngx_explicit_memzero(old, old->size);
+            ngx_slab_free_locked(zone->shpool, old);
+        }
+    }
+
+    tn->expired = 1;
+    tn->failures = 0;
+    tn->retry_at = 0;
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    if (new == NULL) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "a token of %uz bytes does not fit into its cache",
+                      stored->size);
+    }
+}
+
+
+void
+ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_uint_t failure, ngx_msec_t min, ngx_msec_t max,
+    ngx_msec_t delay, ngx_uint_t *waited)
+{
+    ngx_uint_t               n;
+    ngx_msec_t               backoff;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_end(sh, digest, lease, waited);
+
+    if (tn) {
+        backoff = min;
+
+        for (n = tn->failures; n && backoff < max; n--) {
+            backoff *= 2;
+        }
+
+        /* a quarter more at random, lest a fleet comes back in step */
+
+        backoff += ngx_random() % (backoff / 4 + 1);
+        backoff = ngx_max(ngx_min(backoff, max), delay);
+
+        tn->failures++;
+        tn->failure = failure;
+        tn->retry_at = ngx_http_token_now() + backoff;
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+ngx_uint_t
+ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_uint_t serial, ngx_msec_t min)
+{
+    ngx_uint_t                another;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_time_t     now;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *stored;
+
+    another = 1;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn && tn->stored && tn->stored->serial == serial) {
+
+        now = ngx_http_token_now();
+
+        if (tn->dropped && now - tn->dropped < (ngx_http_token_time_t) min) {
+
+            /* a new token every time would help nobody */
+
+            another = 0;
+
+        } else {
+            stored = tn->stored;
+
+            tn->stored = NULL;
+            tn->dropped = now;
+
+            ngx_explicit_memzero(stored, stored->size);
+            ngx_slab_free_locked(zone->shpool, stored);
+        }
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return another;
+}
+
+
+void
+ngx_http_token_cache_release(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_uint_t *waited)
+{
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_end(sh, digest, lease, waited);
+
+    if (tn) {
+        tn->failures = 0;
+        tn->retry_at = 0;
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+void
+ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_msec_t duration)
+{
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn && tn->lease == lease) {
+        tn->lease_until = ngx_http_token_now() + duration;
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+}

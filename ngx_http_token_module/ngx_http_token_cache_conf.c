@@ -1,0 +1,148 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The directives of the cache, but the one that makes a zone.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+char *
+ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (tlcf->cache != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        tlcf->cache = NULL;
+        return NGX_CONF_OK;
+    }
+
+    /* whether there is such a zone is checked when all has been read */
+
+    tlcf->cache = ngx_shared_memory_add(cf, &value[1], 0,
+                                        &ngx_http_token_module);
+    if (tlcf->cache == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value;
+
+    if (tlcf->refresh_before != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len > 1 && value[1].data[value[1].len - 1] == '%') {
+
+        n = ngx_atoi(value[1].data, value[1].len - 1);
+
+        if (n == NGX_ERROR || n > 100) {
+            return "takes a time, or a percentage up to 100%";
+        }
+
+        tlcf->refresh_percent = n;
+        tlcf->refresh_before = 0;
+
+        return NGX_CONF_OK;
+    }
+
+    n = ngx_parse_time(&value[1], 0);
+
+    if (n == NGX_ERROR) {
+        return "takes a time, or a percentage up to 100%";
+    }
+
+    tlcf->refresh_percent = 0;
+    tlcf->refresh_before = n;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_int_t   min, max;
+    ngx_str_t  *value;
+
+    if (tlcf->backoff_min != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    min = ngx_parse_time(&value[1], 0);
+    max = ngx_parse_time(&value[2], 0);
+
+    if (min == NGX_ERROR || max == NGX_ERROR || min == 0 || min > max) {
+        return "takes two times, the first one not longer, and not zero";
+    }
+
+    tlcf->backoff_min = min;
+    tlcf->backoff_max = max;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_merge_cache(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
+
+    if (conf->cache_key == NULL) {
+        conf->cache_key = prev->cache_key;
+    }
+
+    ngx_conf_merge_sec_value(conf->cache_default_ttl,
+                             prev->cache_default_ttl, 0);
+
+    if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
+        conf->refresh_before = prev->refresh_before;
+        conf->refresh_percent = prev->refresh_percent;
+    }
+
+    if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
+        conf->refresh_before = 0;
+        conf->refresh_percent = 50;
+    }
+
+    ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
+    ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
+
+    if (conf->cache && conf->cache->data == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" of \"token_proxy_cache\" is unknown",
+                           &conf->cache->shm.name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}

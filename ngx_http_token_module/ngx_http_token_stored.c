@@ -1,0 +1,296 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * A token as it is stored: the answer is prepared once, a hit copies it.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+static ngx_uint_t ngx_http_token_stored_chosen(ngx_array_t *fields,
+    ngx_http_token_member_t *member);
+static u_char *ngx_http_token_stored_member(u_char *p, u_char *text,
+    ngx_http_token_member_t *member, ngx_http_token_span_t *span);
+static void ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_stored_t *stored, ngx_http_token_time_t start,
+    int64_t lifetime);
+
+
+ngx_http_token_stored_t *
+ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *members, ngx_http_token_time_t start, int64_t lifetime)
+{
+    size_t                    len;
+    u_char                   *p, *text;
+    ngx_str_t                *field;
+    ngx_uint_t                i, n;
+    ngx_http_token_span_t    *span;
+    ngx_http_token_member_t  *m, *member;
+    ngx_http_token_stored_t  *stored;
+
+    m = members->elts;
+    len = sizeof(ngx_http_token_stored_t) + sizeof("{}") - 1;
+
+    for (i = 0; i < members->nelts; i++) {
+        len += sizeof(ngx_http_token_span_t) + m[i].key.len + m[i].value.len
+               + sizeof(":,") - 1;
+    }
+
+    stored = ngx_pcalloc(pool, len);
+    if (stored == NULL) {
+        return NULL;
+    }
+
+    stored->nmembers = members->nelts;
+    stored->fields = tlcf->fields_hash;
+
+    span = stored->members;
+    text = (u_char *) &span[members->nelts];
+
+    /* the answer of this location */
+
+    p = text;
+    *p++ = '{';
+
+    field = tlcf->fields->elts;
+    n = tlcf->fields->nelts ? tlcf->fields->nelts : members->nelts;
+
+    for (i = 0; i < n; i++) {
+
+        member = tlcf->fields->nelts
+                 ? ngx_http_token_json_find(members, (char *) field[i].data)
+                 : &m[i];
+
+        if (member) {
+            if (p != text + 1) {
+                *p++ = ',';
+            }
+
+            p = ngx_http_token_stored_member(p, text, member,
+                                             &span[member - m]);
+        }
+    }
+
+    *p++ = '}';
+
+    stored->answer_len = p - text;
+
+    member = ngx_http_token_json_find(members, "expires_in");
+
+    if (member && ngx_http_token_stored_chosen(tlcf->fields, member)) {
+        stored->hole = span[member - m].value;
+        stored->hole_len = span[member - m].value_len;
+    }
+
+    /* what others may want */
+
+    for (i = 0; i < members->nelts; i++) {
+        if (!ngx_http_token_stored_chosen(tlcf->fields, &m[i])) {
+            p = ngx_http_token_stored_member(p, text, &m[i], &span[i]);
+        }
+    }
+
+    stored->size = p - (u_char *) stored;
+
+    ngx_http_token_stored_times(tlcf, stored, start, lifetime);
+
+    return stored;
+}
+
+
+static ngx_uint_t
+ngx_http_token_stored_chosen(ngx_array_t *fields,
+    ngx_http_token_member_t *member)
+{
+    ngx_str_t   *field;
+    ngx_uint_t   i;
+
+    if (fields->nelts == 0) {
+        return 1;
+    }
+
+    field = fields->elts;
+
+    for (i = 0; i < fields->nelts; i++) {
+        if (field[i].len == member->name.len
+            && ngx_memcmp(field[i].data, member->name.data, field[i].len)
+               == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static u_char *
+ngx_http_token_stored_member(u_char *p, u_char *text,
+    ngx_http_token_member_t *member, ngx_http_token_span_t *span)
+{
+    span->key = p - text;
+    span->key_len = member->key.len;
+
+    p = ngx_cpymem(p, member->key.data, member->key.len);
+    *p++ = ':';
+
+    span->value = p - text;
+    span->value_len = member->value.len;
+
+    return ngx_cpymem(p, member->value.data, member->value.len);
+}
+
+
+/* a lifetime counts from when the token was asked for, to be on the safe side */
+
+static void
+ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_stored_t *stored, ngx_http_token_time_t start,
+    int64_t lifetime)
+{
+    int64_t  before;
+
+    stored->expires = start + lifetime;
+
+    before = tlcf->refresh_percent
+             ? lifetime * (int64_t) tlcf->refresh_percent / 100
+             : (int64_t) tlcf->refresh_before;
+
+    /* some of its life a token is used, whatever was configured */
+
+    before = ngx_min(before, lifetime * 9 / 10);
+
+    stored->refresh = stored->expires - before;
+
+    /* a little later at random, lest a fleet refreshes in the same second */
+
+    stored->refresh += ngx_random() % (before / 10 + 1);
+}
+
+
+/* under the lock: two copies and a number */
+
+ngx_int_t
+ngx_http_token_stored_answer(ngx_http_request_t *r,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    u_char  *p, *text;
+    size_t   rest;
+
+    text = (u_char *) &stored->members[stored->nmembers];
+
+    p = ngx_pnalloc(r->pool, stored->answer_len + NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    lookup->answer.data = p;
+
+    if (stored->hole_len) {
+        p = ngx_cpymem(p, text, stored->hole);
+        p = ngx_sprintf(p, "%T", lookup->expires_in);
+
+        text += stored->hole + stored->hole_len;
+        rest = stored->answer_len - stored->hole - stored->hole_len;
+
+    } else {
+        rest = stored->answer_len;
+    }
+
+    p = ngx_cpymem(p, text, rest);
+
+    lookup->answer.len = p - lookup->answer.data;
+
+    return NGX_OK;
+}
+
+
+/* under the lock as well: the token as JSON has it */
+
+ngx_int_t
+ngx_http_token_stored_token(ngx_http_request_t *r,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    u_char                 *text;
+    ngx_uint_t              i;
+    ngx_http_token_span_t  *span;
+
+    static ngx_str_t  name = ngx_string("\"access_token\"");
+
+    span = stored->members;
+    text = (u_char *) &stored->members[stored->nmembers];
+
+    for (i = 0; i < stored->nmembers; i++) {
+
+        if (span[i].key_len == name.len
+            && ngx_memcmp(text + span[i].key, name.data, name.len) == 0)
+        {
+            lookup->answer.len = span[i].value_len;
+            lookup->answer.data = ngx_pnalloc(r->pool, span[i].value_len);
+
+            if (lookup->answer.data == NULL) {
+                return NGX_ERROR;
+            }
+
+            ngx_memcpy(lookup->answer.data, text + span[i].value,
+                       span[i].value_len);
+
+            return NGX_OK;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    u_char                   *text;
+    ngx_str_t                 left;
+    ngx_uint_t                i;
+    ngx_array_t              *members;
+    ngx_http_token_span_t    *span;
+    ngx_http_token_member_t  *m;
+
+    members = ngx_array_create(r->pool, stored->nmembers,
+                               sizeof(ngx_http_token_member_t));
+    left.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+
+    if (members == NULL || left.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    left.len = ngx_sprintf(left.data, "%T", lookup->expires_in) - left.data;
+
+    span = stored->members;
+    text = (u_char *) &stored->members[stored->nmembers];
+
+    for (i = 0; i < stored->nmembers; i++) {
+        m = ngx_array_push(members);
+        if (m == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(m, sizeof(ngx_http_token_member_t));
+
+        m->key.data = text + span[i].key;
+        m->key.len = span[i].key_len;
+        m->name.data = m->key.data + 1;
+        m->name.len = m->key.len - 2;
+        m->value.data = text + span[i].value;
+        m->value.len = span[i].value_len;
+
+        if (m->name.len == sizeof("expires_in") - 1
+            && ngx_memcmp(m->name.data, "expires_in", m->name.len) == 0)
+        {
+            m->value = left;
+        }
+    }
+
+    return ngx_http_token_json_subset(r->pool, members, fields,
+                                      &lookup->answer);
+}
