@@ -10,8 +10,12 @@
 
 
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
 static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler);
 static void *ngx_http_token_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -174,6 +178,69 @@ static ngx_command_t  ngx_http_token_commands[] = {
       0,
       NULL },
 
+    { ngx_string("token_proxy_cors_origin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_origin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cors_self"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_cors_self,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.self),
+      NULL },
+
+    { ngx_string("token_proxy_cors_methods"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_methods,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.methods),
+      NULL },
+
+    { ngx_string("token_proxy_cors_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_headers,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_expose_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_headers,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.expose_headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.credentials),
+      NULL },
+
+    { ngx_string("token_proxy_cors_max_age"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.max_age),
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_auth_basic,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_token_set_auth_basic_user,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -210,13 +277,20 @@ ngx_module_t  ngx_http_token_module = {
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
-    if (ngx_http_token_bearer_filter(r) != NGX_OK
-        || ngx_http_token_header_filter(r) != NGX_OK)
+    if (ngx_http_token_bearer_filter(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_token_basic_header_filter(r);
+
+    if (ngx_http_token_header_filter(r) != NGX_OK
+        || ngx_http_token_cors_header_filter(r) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -226,8 +300,23 @@ ngx_http_token_filter(ngx_http_request_t *r)
 
 
 static ngx_int_t
+ngx_http_token_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    if (ngx_http_token_basic_body_filter(r, &in) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_body_filter(r, in);
+}
+
+
+static ngx_int_t
 ngx_http_token_preconfiguration(ngx_conf_t *cf)
 {
+    if (ngx_http_token_cors_add_variable(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_add_variables(cf);
 }
 
@@ -235,27 +324,67 @@ ngx_http_token_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_init(ngx_conf_t *cf)
 {
-    ngx_uint_t                  used;
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_uint_t                   bearers;
+    ngx_http_token_main_conf_t  *tmcf;
 
-    if (ngx_http_token_init_bearer(cf, &used) != NGX_CONF_OK) {
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    if (tmcf->places.nelts == 0) {
+
+        /* loaded, but not used: nothing changes */
+
+        return NGX_OK;
+    }
+
+    if (ngx_http_token_init_bearer(cf, &bearers) != NGX_CONF_OK) {
         return NGX_ERROR;
     }
 
-    if (used) {
-        cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    /* of a phase's handlers the last is called first */
 
-        h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
+    if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
+                                   ngx_http_token_cors_handler)
+        != NGX_OK
+        || ngx_http_token_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                      ngx_http_token_basic_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
-        *h = ngx_http_token_bearer_handler;
+    if (bearers
+        && ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_token_bearer_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_token_body_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
 
     return NGX_OK;
 }
@@ -333,6 +462,9 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
     conf->backoff_min = NGX_CONF_UNSET_MSEC;
     conf->backoff_max = NGX_CONF_UNSET_MSEC;
+
+    ngx_http_token_cors_create(&conf->cors);
+    ngx_http_token_basic_create(&conf->basic);
 
     return conf;
 }

@@ -47,6 +47,9 @@ typedef struct {
 typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
 
 
+#include "ngx_http_token_front.h"
+
+
 /* a token request (RFC 6749 4.4.2), evaluated and encoded */
 
 typedef struct {
@@ -142,6 +145,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      ssl_verify;
     ngx_str_t                       ssl_trusted_certificate;
 
+    ngx_http_token_cors_conf_t      cors;
+    ngx_http_token_basic_conf_t     basic;
+
     ngx_shm_zone_t                 *cache;    /* NULL for "off" */
     u_char                         *cache_file; /* where it stands */
     ngx_uint_t                      cache_line;
@@ -210,12 +216,19 @@ typedef struct ngx_http_token_bearer_s  ngx_http_token_bearer_t;
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
     ngx_http_token_bearer_t        *bearer;
+
+    ngx_uint_t                      origin_verdict;
+    ngx_str_t                       origin;          /* as it was sent */
+    ngx_table_elt_t                *challenge;       /* of a Basic check that
+                                                        has failed */
     ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
 
     unsigned                        answered:1;
+    unsigned                        preflight:1;
+    unsigned                        replace_body:1;
 } ngx_http_token_ctx_t;
 
 
@@ -450,6 +463,7 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
+
 
 
 /* ngx_http_token_variables.c */
