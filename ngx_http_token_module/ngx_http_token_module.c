@@ -129,10 +129,17 @@ static ngx_command_t  ngx_http_token_commands[] = {
       0,
       NULL },
 
+    { ngx_string("token_proxy_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_token_set_status,
+      0,
+      0,
+      NULL },
+
     { ngx_string("token_proxy_cache_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_cache_zone,
-      0,
+      NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
 
@@ -402,7 +409,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&tmcf->places, cf->pool, 4,
                        sizeof(ngx_http_token_place_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&tmcf->zones, cf->pool, 2, sizeof(ngx_shm_zone_t *))
+           != NGX_OK)
     {
         return NULL;
     }

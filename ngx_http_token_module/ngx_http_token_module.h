@@ -196,6 +196,7 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     zones;    /* ngx_shm_zone_t * */
 } ngx_http_token_main_conf_t;
 
 
@@ -284,6 +285,12 @@ ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* ngx_http_token_status.c */
+
+char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* ngx_http_token_key.c */
