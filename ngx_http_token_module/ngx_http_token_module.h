@@ -299,6 +299,14 @@ char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
 
 /*
+ * At a binary upgrade the master writes its environment to a debug log: where
+ * secrets are in it, the master's log is told to be silent, and a worker's is
+ * as it was configured.
+ */
+void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
+void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
+
+/*
  * Checks a constant client id or secret: RFC 6749 appendix A.1 and A.2, not
  * empty.  Returns NULL, or what is wrong in words.
  */
