@@ -212,6 +212,8 @@ typedef struct {
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
+    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
 
     unsigned                        answered:1;
 } ngx_http_token_ctx_t;
