@@ -13,6 +13,8 @@ static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
@@ -273,8 +275,8 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_commands,               /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    ngx_http_token_init_module,            /* init module */
-    ngx_http_token_init_process,           /* init process */
+    ngx_http_token_module_init,            /* init module */
+    ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -417,6 +419,24 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
     }
 
     return tmcf;
+}
+
+
+static ngx_int_t
+ngx_http_token_module_init(ngx_cycle_t *cycle)
+{
+    ngx_http_token_mute_environment(cycle);
+
+    return ngx_http_token_init_module(cycle);
+}
+
+
+static ngx_int_t
+ngx_http_token_process_init(ngx_cycle_t *cycle)
+{
+    ngx_http_token_unmute_environment(cycle);
+
+    return ngx_http_token_init_process(cycle);
 }
 
 

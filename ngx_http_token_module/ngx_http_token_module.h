@@ -226,6 +226,8 @@ typedef struct {
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
+    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
 
     unsigned                        answered:1;
     unsigned                        preflight:1;
@@ -319,6 +321,14 @@ char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
  */
 char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
+
+/*
+ * At a binary upgrade the master writes its environment to a debug log: where
+ * secrets are in it, the master's log is told to be silent, and a worker's is
+ * as it was configured.
+ */
+void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
+void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
 
 /*
  * Checks a constant client id or secret: RFC 6749 appendix A.1 and A.2, not
