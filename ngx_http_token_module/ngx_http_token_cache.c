@@ -275,7 +275,16 @@ static void *
 ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep)
 {
-    void  *p;
+    void    *p;
+    size_t   max;
+
+    /* what would leave no room for others does not drive them out */
+
+    max = (zone->shpool->end - zone->shpool->start) / 2;
+
+    if (size > max) {
+        return NULL;
+    }
 
     for ( ;; ) {
         p = ngx_slab_alloc_locked(zone->shpool, size);
@@ -412,6 +421,7 @@ ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
 
         old = tn->stored;
         tn->stored = new;
+        tn->expired = 1;
 
         if (old) {
             ngx_explicit_memzero(old, old->size);
@@ -419,7 +429,6 @@ ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
         }
     }
 
-    tn->expired = 1;
     tn->failures = 0;
     tn->retry_at = 0;
 

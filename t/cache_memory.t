@@ -18,12 +18,17 @@ my $BATCH = 50;
 
 my $token = 'AT-1' . 'x' x 1020;
 
+# nginx takes no longer word in its configuration than 4 kB
+my $large = join '', map { "\$large" } 1 .. 8;
+
 my $nginx = Token::Server->new(
     workers => 2,
     log_level => 'info',
     http => zone() =~ s/add_header(?!.*X-Cache).*\n//gr . <<"END",
+    token_proxy_cache_zone  zone=small:32k;
     access_log          off;
     keepalive_requests  1000000;
+    map "" \$large { default @{[ 'AT-2' . 'x' x 2500 ]}; }
     upstream endpoint {
         server              unix:\@DIR\@/endpoint.sock;
         keepalive           64;
@@ -31,8 +36,11 @@ my $nginx = Token::Server->new(
     }
     server {
         listen  unix:\@DIR\@/endpoint.sock;
+        default_type  application/json;
+        location = /large {
+            return  200 '{"access_token":"$large","expires_in":3600}';
+        }
         location / {
-            default_type  application/json;
             return  200 '{"access_token":"$token","expires_in":3600,"token_type":"Bearer"}';
         }
     }
@@ -41,8 +49,8 @@ END
         location('token', 'http://endpoint/token',
             'token_proxy_cache_key "$arg_key"',
             'proxy_set_header Connection ""'),
-        location('large', 'http://endpoint/large',
-            'token_proxy_cache_key "$arg_key"'),
+        location('small', 'http://endpoint/small', 'token_proxy_cache small'),
+        location('large', 'http://endpoint/large', 'token_proxy_cache small'),
         'location = /status { stub_status; }',
     ),
 )->start;
@@ -99,6 +107,23 @@ is_deeply([$nginx->error_log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*$/mg],
     }
 
     is($hits, 20, 'a token that is asked for stays, while 2000 come and go');
+}
+
+# a token for which the zone is too small
+{
+    is(status($nginx->get('/small')), 'MISS', 'a zone of 32 kB');
+    is(status($nginx->get('/small')), 'HIT', '... holds a token');
+
+    for (1, 2) {
+        my $response = $nginx->get('/large');
+
+        is(length token($response), 20_032, 'one of 20 kB is handed on');
+        is(status($response), 'MISS', '... but not kept');
+    }
+
+    is(status($nginx->get('/small')), 'HIT', '... and drives no other out');
+    like($nginx->error_log, qr/\[warn\].* a token of \d+ bytes does not fit into its cache/,
+        '... which the log tells');
 }
 
 wait_for { $nginx->get('/status')->{content} =~ /Active connections: 1\b/ };
