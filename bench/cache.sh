@@ -83,11 +83,6 @@ END
 }
 
 
-us() {
-    awk -v n="$1" 'BEGIN { printf "%.2f", n / 1000 }'
-}
-
-
 machine
 say "Medians of $rounds rounds of $seconds s; CPU time in microseconds per request."
 say

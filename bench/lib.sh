@@ -124,8 +124,14 @@ wait_until() {
 }
 
 
+# workers PID: of that nginx, without its cache manager.
 workers() {
-    cat "/proc/$1/task/$1/children"
+    local pid
+
+    for pid in $(cat "/proc/$1/task/$1/children"); do
+        tr '\0' ' ' < "/proc/$pid/cmdline" | grep -q 'worker process' &&
+            printf '%s ' "$pid"
+    done
 }
 
 
@@ -180,6 +186,12 @@ median() {
 
 ratio() {
     awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", a / b }'
+}
+
+
+# Nanoseconds as microseconds.
+us() {
+    awk -v n="$1" 'BEGIN { printf "%.2f", n / 1000 }'
 }
 
 

@@ -288,7 +288,16 @@ static void *
 ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep)
 {
-    void  *p;
+    void    *p;
+    size_t   max;
+
+    /* what would leave no room for others does not drive them out */
+
+    max = (zone->shpool->end - zone->shpool->start) / 2;
+
+    if (size > max) {
+        return NULL;
+    }
 
     for ( ;; ) {
         p = ngx_slab_alloc_locked(zone->shpool, size);
@@ -456,8 +465,6 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 {
     ngx_http_token_stored_t  *old, *new;
 
-    tn->expired = 1;
-
     ngx_http_token_node_used(sh, tn);
 
     new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
@@ -471,6 +478,7 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
     old = tn->stored;
     tn->stored = new;
+    tn->expired = 1;
 
     if (old) {
         ngx_explicit_memzero(old, old->size);

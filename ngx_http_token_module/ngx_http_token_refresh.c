@@ -219,6 +219,7 @@ ngx_http_token_refresh_connection(ngx_http_request_t *r,
 
     if (pool == NULL) {
         ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
         return NULL;
     }
 
@@ -273,9 +274,12 @@ ngx_http_token_refresh_close(ngx_connection_t *c)
     pool = c->pool;
 
     c->destroyed = 1;
-    c->fd = 0;
 
+    /* a descriptor that nginx may look up, then none that it finds left open */
+
+    c->fd = 0;
     ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
 
     ngx_destroy_pool(pool);
 }

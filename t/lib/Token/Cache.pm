@@ -10,6 +10,7 @@ package Token::Cache;
 #     status($response);    # its $token_proxy_cache_status
 #     member($response, 'expires_in');
 #     no_secrets($nginx);   # a test: the debug log holds no secret, no token
+#     shared_memory($pid);  # ([address, bytes], ...): the zones, in a worker
 
 use strict;
 use warnings;
@@ -17,8 +18,9 @@ use warnings;
 use Exporter qw(import);
 use JSON::PP qw(decode_json);
 use Test::Builder;
+use Token::Util qw(slurp);
 
-our @EXPORT = qw(zone location token status member no_secrets);
+our @EXPORT = qw(zone location token status member no_secrets shared_memory);
 
 
 # The http level: a zone, credentials, and what the answers tell the test.
@@ -75,6 +77,26 @@ sub no_secrets {
 
     $test->ok(!@found, 'no secret, no token in the error log')
         or $test->diag(join "\n", @found > 5 ? @found[0 .. 4] : @found);
+}
+
+
+# nginx's shared memory is anonymous: to the kernel a deleted /dev/zero.
+sub shared_memory {
+    my ($pid) = @_;
+    my @zones;
+
+    no warnings 'portable';
+    open my $mem, '<:raw', "/proc/$pid/mem" or die "/proc/$pid/mem: $!\n";
+
+    for (split /\n/, slurp("/proc/$pid/maps")) {
+        my ($from, $to) = m{^(\w+)-(\w+) rw-s .*/dev/zero} or next;
+
+        sysseek $mem, hex $from, 0;
+        sysread $mem, my $bytes, hex($to) - hex $from;
+        push @zones, [hex $from, $bytes];
+    }
+
+    return @zones;
 }
 
 1;
