@@ -28,7 +28,7 @@ static u_char *ngx_http_token_assertion_header(u_char *p, ngx_str_t *name,
     ngx_str_t *key_id);
 static u_char *ngx_http_token_assertion_claims(u_char *p,
     ngx_http_token_request_t *request, ngx_str_t *audience, ngx_str_t *jti);
-static u_char *ngx_http_token_json_string(u_char *p, char *name,
+static u_char *ngx_http_token_jwt_string(u_char *p, char *name,
     ngx_str_t *value);
 static u_char *ngx_http_token_base64url(u_char *p, u_char *data, size_t len);
 static ngx_int_t ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg,
@@ -276,7 +276,7 @@ ngx_http_token_assertion_header(u_char *p, ngx_str_t *name, ngx_str_t *key_id)
 
     if (key_id->len) {
         *p++ = ',';
-        p = ngx_http_token_json_string(p, "kid", key_id);
+        p = ngx_http_token_jwt_string(p, "kid", key_id);
     }
 
     *p++ = '}';
@@ -296,13 +296,13 @@ ngx_http_token_assertion_claims(u_char *p, ngx_http_token_request_t *request,
     now = ngx_time();
 
     *p++ = '{';
-    p = ngx_http_token_json_string(p, "iss", &request->client_id);
+    p = ngx_http_token_jwt_string(p, "iss", &request->client_id);
     *p++ = ',';
-    p = ngx_http_token_json_string(p, "sub", &request->client_id);
+    p = ngx_http_token_jwt_string(p, "sub", &request->client_id);
     *p++ = ',';
-    p = ngx_http_token_json_string(p, "aud", audience);
+    p = ngx_http_token_jwt_string(p, "aud", audience);
     *p++ = ',';
-    p = ngx_http_token_json_string(p, "jti", jti);
+    p = ngx_http_token_jwt_string(p, "jti", jti);
 
     return ngx_sprintf(p, ",\"iat\":%T,\"exp\":%T}", now,
                        now + NGX_HTTP_TOKEN_ASSERTION_LIFETIME);
@@ -312,7 +312,7 @@ ngx_http_token_assertion_claims(u_char *p, ngx_http_token_request_t *request,
 /* of printable characters, each at most two when it is escaped */
 
 static u_char *
-ngx_http_token_json_string(u_char *p, char *name, ngx_str_t *value)
+ngx_http_token_jwt_string(u_char *p, char *name, ngx_str_t *value)
 {
     p = ngx_sprintf(p, "\"%s\":\"", name);
     p = (u_char *) ngx_escape_json(p, value->data, value->len);
