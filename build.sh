@@ -21,6 +21,8 @@ commands:
   test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
     --sanitize     ... with an nginx and a module that have AddressSanitizer,
                    LeakSanitizer and UndefinedBehaviorSanitizer
+  fuzz [SECONDS [NAME...]]
+                   run the fuzzers of t/fuzz, 20 seconds each
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -57,6 +59,8 @@ fail() {
 . "$ROOT/scripts/source.sh"
 # shellcheck source=scripts/variants.sh
 . "$ROOT/scripts/variants.sh"
+# shellcheck source=scripts/fuzz.sh
+. "$ROOT/scripts/fuzz.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -126,9 +130,11 @@ while (( $# )); do
     shift
 done
 
-if [[ $COMMAND != @(|test|run) ]] && (( ${#ARGS[@]} )); then
+if [[ $COMMAND != @(|test|run|fuzz) ]] && (( ${#ARGS[@]} )); then
     fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
 fi
+
+[[ $COMMAND != fuzz ]] || VARIANT=sanitize
 
 if [[ ! $CC ]]; then
     [[ $VARIANT == sanitize ]] && CC=clang || CC=gcc
@@ -140,6 +146,7 @@ case ${COMMAND:-build} in
     build)      build ;;
     run)        run "${ARGS[@]}" ;;
     test)       run_tests "${ARGS[@]}" ;;
+    fuzz)       fuzz "${ARGS[@]}" ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;
