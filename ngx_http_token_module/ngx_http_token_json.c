@@ -235,6 +235,30 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
 }
 
 
+ngx_int_t
+ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *string)
+{
+    u_char     *p;
+    ngx_str_t   text;
+
+    if (raw->len < 2 || raw->data[0] != '"') {
+        return NGX_DECLINED;
+    }
+
+    string->data = raw->data + 1;
+    string->len = raw->len - 2;
+
+    if (ngx_strlchr(string->data, string->data + string->len, '\\') == NULL) {
+        return NGX_OK;
+    }
+
+    p = raw->data;
+
+    return ngx_http_token_json_value(pool, &p, raw->data + raw->len, &text,
+                                     string);
+}
+
+
 static ngx_int_t
 ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
 {
