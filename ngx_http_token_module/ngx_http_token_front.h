@@ -93,7 +93,11 @@ char *ngx_http_token_origins_add(ngx_conf_t *cf,
 char *ngx_http_token_origins_init(ngx_conf_t *cf,
     ngx_http_token_origins_t *origins);
 
-/* Whether a list names an origin in its normal form, apart from "*". */
+/* Whether a list has just this string. */
+ngx_uint_t ngx_http_token_origins_exact(ngx_http_token_origins_t *origins,
+    ngx_str_t *origin);
+
+/* Whether a list allows an origin in its normal form, apart from "*". */
 ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
     ngx_str_t *origin, ngx_log_t *log);
 

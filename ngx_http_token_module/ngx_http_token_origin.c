@@ -395,14 +395,22 @@ ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
 
 
 ngx_uint_t
+ngx_http_token_origins_exact(ngx_http_token_origins_t *origins,
+    ngx_str_t *origin)
+{
+    return (origins->hash.buckets
+            && ngx_hash_find(&origins->hash,
+                             ngx_hash_key(origin->data, origin->len),
+                             origin->data, origin->len)
+               != NULL);
+}
+
+
+ngx_uint_t
 ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
     ngx_str_t *origin, ngx_log_t *log)
 {
-    if (origins->hash.buckets
-        && ngx_hash_find(&origins->hash,
-                         ngx_hash_key(origin->data, origin->len),
-                         origin->data, origin->len))
-    {
+    if (ngx_http_token_origins_exact(origins, origin)) {
         return 1;
     }
 
