@@ -27,6 +27,9 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
+    tlcf->cache_file = cf->conf_file->file.name.data;
+    tlcf->cache_line = cf->conf_file->line;
+
     /* whether there is such a zone is checked when all has been read */
 
     tlcf->cache = ngx_shared_memory_add(cf, &value[1], 0,
@@ -114,6 +117,11 @@ char *
 ngx_http_token_merge_cache(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
+    if (conf->cache == NGX_CONF_UNSET_PTR) {
+        conf->cache_file = prev->cache_file;
+        conf->cache_line = prev->cache_line;
+    }
+
     ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
 
     if (conf->cache_key == NULL) {
@@ -138,9 +146,10 @@ ngx_http_token_merge_cache(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
 
     if (conf->cache && conf->cache->data == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" of \"token_proxy_cache\" is unknown",
-                           &conf->cache->shm.name);
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "zone \"%V\" of \"token_proxy_cache\" is unknown "
+                      "in %s:%ui", &conf->cache->shm.name, conf->cache_file,
+                      conf->cache_line);
         return NGX_CONF_ERROR;
     }
 

@@ -27,7 +27,7 @@ static ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
     ngx_uint_t status);
-static void ngx_http_token_remove_header(ngx_http_request_t *r, char *name);
+static void ngx_http_token_remove_headers(ngx_http_request_t *r);
 
 
 /* by outcome, the texts are fixed: what the endpoint said is for the log */
@@ -62,6 +62,18 @@ static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint failed a moment ago, try again later." },
+};
+
+
+/* RFC 6749 5.1, and at the end what only must not be there */
+
+static ngx_keyval_t  ngx_http_token_own_headers[] = {
+
+    { ngx_string("Cache-Control"), ngx_string("no-store") },
+    { ngx_string("Pragma"), ngx_string("no-cache") },
+    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
+    { ngx_string("Expires"), ngx_null_string },
+    { ngx_null_string, ngx_null_string }
 };
 
 
@@ -102,7 +114,15 @@ ngx_http_token_handler(ngx_http_request_t *r)
     }
 
     if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
-        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+
+        got = ngx_pcalloc(r->pool, sizeof(ngx_http_token_got_t));
+        if (got == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        got->outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        return ngx_http_token_reply(r, got);
     }
 
     if (tlcf->cache) {
@@ -411,7 +431,7 @@ ngx_http_token_has_error_page(ngx_http_request_t *r, ngx_uint_t status)
 ngx_int_t
 ngx_http_token_header_filter(ngx_http_request_t *r)
 {
-    ngx_str_t              value;
+    ngx_keyval_t          *header;
     ngx_table_elt_t       *h;
     ngx_http_token_ctx_t  *ctx;
 
@@ -421,34 +441,22 @@ ngx_http_token_header_filter(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    /* "expires" and "add_header" cannot make a token cacheable */
+    ngx_http_token_remove_headers(r);
 
-    ngx_http_token_remove_header(r, "Cache-Control");
-    ngx_http_token_remove_header(r, "Expires");
-    ngx_http_token_remove_header(r, "Pragma");
-    ngx_http_token_remove_header(r, "X-Content-Type-Options");
+    for (header = ngx_http_token_own_headers; header->value.len; header++) {
 
-    /* RFC 6749 5.1 */
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
 
-    ngx_str_set(&value, "no-store");
-    h = ngx_http_token_add_header(r, "Cache-Control", &value);
-
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_str_set(&value, "no-cache");
-    h = ngx_http_token_add_header(r, "Pragma", &value);
-
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_str_set(&value, "nosniff");
-    h = ngx_http_token_add_header(r, "X-Content-Type-Options", &value);
-
-    if (h == NULL) {
-        return NGX_ERROR;
+        h->hash = 1;
+#if (nginx_version >= 1023000)
+        h->next = NULL;
+#endif
+        h->key = header->key;
+        h->value = header->value;
+        h->lowcase_key = NULL;
     }
 
     return NGX_OK;
@@ -478,15 +486,15 @@ ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
 }
 
 
+/* "expires" and "add_header" cannot make a token cacheable */
+
 static void
-ngx_http_token_remove_header(ngx_http_request_t *r, char *name)
+ngx_http_token_remove_headers(ngx_http_request_t *r)
 {
-    size_t            len;
     ngx_uint_t        i;
+    ngx_keyval_t     *header;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
-
-    len = ngx_strlen(name);
 
     part = &r->headers_out.headers.part;
     h = part->elts;
@@ -503,10 +511,13 @@ ngx_http_token_remove_header(ngx_http_request_t *r, char *name)
             i = 0;
         }
 
-        if (h[i].key.len == len
-            && ngx_strcasecmp(h[i].key.data, (u_char *) name) == 0)
-        {
-            h[i].hash = 0;
+        for (header = ngx_http_token_own_headers; header->key.len; header++) {
+
+            if (h[i].key.len == header->key.len
+                && ngx_strcasecmp(h[i].key.data, header->key.data) == 0)
+            {
+                h[i].hash = 0;
+            }
         }
     }
 }

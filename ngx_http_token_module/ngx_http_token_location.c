@@ -50,10 +50,13 @@ static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_set_ssl(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+#if (NGX_HTTP_SSL)
+static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
+    ngx_str_t *file);
 static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
     ngx_str_t *file);
+#endif
 static ngx_command_t *ngx_http_token_proxy_command(char *name);
-static void *ngx_http_token_proxy_field(void *conf, char *name);
 static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 static ngx_int_t ngx_http_token_endpoint_variable(ngx_http_request_t *r,
@@ -147,7 +150,6 @@ ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ctx = cf->ctx;
 
-    tlcf->loc_conf = ctx->loc_conf;
     tlcf->answer_conf = ngx_palloc(cf->pool,
                                    sizeof(void *) * ngx_http_max_module);
     if (tlcf->answer_conf == NULL) {
@@ -529,6 +531,13 @@ ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     ucf->ssl_server_name = 1;
     ucf->ssl_verify = 0;
 
+    /*
+     * nginx shares the sessions of an upstream among all locations: one that
+     * a location has verified by other certificates would count here
+     */
+
+    ucf->ssl_session_reuse = 0;
+
     if (!tlcf->ssl_verify
         || (tlcf->upstream
             && ngx_strncasecmp(tlcf->endpoint->value.data,
@@ -545,20 +554,63 @@ ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
 
-    } else if (outer->len) {
-        *trusted = *outer;
-
-    } else {
-        return ngx_http_token_system_certificates(cf, trusted);
+        return ngx_http_token_check_certificates(cf, trusted);
     }
 
-#endif
+    if (outer->len) {
+        *trusted = *outer;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_token_system_certificates(cf, trusted);
+
+#else
 
     return NGX_CONF_OK;
+
+#endif
 }
 
 
 #if (NGX_HTTP_SSL)
+
+/* nginx names neither the directive nor its line */
+
+static char *
+ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_str_t *file)
+{
+    int          ok;
+    ngx_str_t    name;
+    X509_STORE  *store;
+
+    name = *file;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    store = X509_STORE_new();
+    if (store == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ok = X509_STORE_load_locations(store, (char *) name.data, NULL);
+
+    X509_STORE_free(store);
+
+    if (ok != 1) {
+        ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0,
+                      "X509_STORE_load_locations(\"%s\") failed", name.data);
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no certificate is read from \"%V\" of "
+                           "\"token_proxy_ssl_trusted_certificate\"", &name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
 
 static char *
 ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_str_t *file)
@@ -609,9 +661,7 @@ ngx_http_token_proxy_command(char *name)
 }
 
 
-/* where a directive of the proxy module keeps its value */
-
-static void *
+void *
 ngx_http_token_proxy_field(void *conf, char *name)
 {
     return (u_char *) conf + ngx_http_token_proxy_command(name)->offset;

@@ -74,6 +74,10 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     ngx_http_token_merge_enable(cf, prev, conf);
 
+    if (ngx_http_token_merge_bearer(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (!conf->enable) {
         ngx_http_token_basic_unused(cf, conf);
         return NGX_CONF_OK;

@@ -9,6 +9,8 @@ package Token::Server;
 #         http    => '...',            # lines of http
 #         server  => '...',            # lines of the server
 #         env     => { KEY => 'k' },   # added to the environment at the start
+#         listen  => 'reuseport',      # more of the "listen" directive
+#         connections => 4096,         # of a worker (1024)
 #     );
 #     $nginx->start;
 #     $nginx->get('/token');           # as HTTP::Tiny: {status, headers, content}
@@ -33,7 +35,8 @@ sub new {
     my ($class, %options) = @_;
     my $self = bless {
         workers => 1, main => '', http => '', server => '', env => {},
-        log_level => 'debug', port => free_port(), dir => work_dir(),
+        log_level => 'debug', listen => '', connections => 1024,
+        port => free_port(), dir => work_dir(),
         owner => $$,
     }, $class;
 
@@ -67,13 +70,13 @@ pid $self->{dir}/logs/nginx.pid;
 error_log $self->{dir}/logs/error.log $self->{log_level};
 $user
 $self->{main}
-events { worker_connections 1024; }
+events { worker_connections $self->{connections}; }
 http {
     access_log $self->{dir}/logs/access.log;
     $temp
     $self->{http}
     server {
-        listen 127.0.0.1:$self->{port};
+        listen 127.0.0.1:$self->{port} $self->{listen};
         root $self->{dir}/html;
         $self->{server}
     }

@@ -1,0 +1,198 @@
+# How long a token is kept: expires_in in all its forms, and none.
+
+use strict;
+use warnings;
+use lib 't/lib';
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+use Token::Cache;
+use Token::Endpoint;
+use Token::Server;
+
+my $YEARS = 10 * 365 * 86400;
+
+my $endpoint = Token::Endpoint->new;
+
+# A location for each case, for an entry of its own.
+my %cases = (
+    integer     => ['3600', 3600],
+    string      => ['"3600"', 3600],
+    fraction    => ['3600.9', 3600],
+    fraction_s  => ['"3600.5"', 3600],
+    exponent    => ['3.6e3', 3600],
+    one         => ['1', 1],
+    large       => ['2147483648', $YEARS],
+    larger      => ['9223372036854775808', $YEARS],
+    absurd      => ['1e300', $YEARS],
+    infinite    => ['1e400', $YEARS],
+    absurd_s    => ['"1e400"', $YEARS],
+    digits      => ['9' x 400, $YEARS],
+
+    # not cached
+    zero        => ['0', 0],
+    zero_s      => ['"0"', 0],
+    minus_zero  => ['-0', 0],
+    tiny        => ['1e-400', 0],
+    negative    => ['-1', 0],
+    negative_s  => ['"-3600"', 0],
+    minus       => ['-1e400', 0],
+    null        => ['null', 0],
+    true        => ['true', 0],
+    array       => ['[3600]', 0],
+    object      => ['{"a":3600}', 0],
+    empty       => ['""', 0],
+    words       => ['"soon"', 0],
+    units       => ['"3600s"', 0],
+    hex         => ['"0x10"', 0],
+    inf         => ['"inf"', 0],
+    nan         => ['"nan"', 0],
+    space       => ['" 3600"', 0],
+    date        => ['"2030-01-01T00:00:00Z"', 0],
+);
+
+my $nginx = Token::Server->new(
+    http => zone(),
+    server => join '',
+        (map { my $name = $_; map { location("$name$_->[0]", $endpoint->url,
+            "token_proxy_cache_key $name$_->[0]", 'token_proxy_fields *',
+            @{ $_->[1] }) }
+            ['', []], ['_ttl', ['token_proxy_cache_default_ttl 100s']]
+        } sort(keys %cases), 'missing'),
+        location('short', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_refresh_before 0'),
+        location('other', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_refresh_before 0', 'token_proxy_fields expires_in'),
+        location('ttl', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_refresh_before 0', 'token_proxy_cache_default_ttl 1s'),
+        location('slow', $endpoint->url, 'token_proxy_cache_key slow',
+            'token_proxy_fields *'),
+)->start;
+
+
+for my $name (sort keys %cases) {
+    my ($value, $lifetime) = @{ $cases{$name} };
+
+    # A default is for answers without a lifetime, not for wrong ones.
+    for my $suffix ('', '_ttl') {
+        my ($miss, $hit) = twice("$name$suffix", $value);
+
+        if ($lifetime) {
+            is(status($hit), 'HIT', "$name$suffix: cached");
+            near($hit, $lifetime, "$name$suffix: its lifetime");
+            is($miss->{headers}{'x-expires'}, $lifetime,
+                "$name$suffix: \$token_proxy_expires_in of a fetch");
+            like($miss->{content}, qr/"expires_in":\Q$value\E[,}]/,
+                "$name$suffix: the first caller gets it as it was sent");
+
+        } else {
+            is(status($hit), 'MISS', "$name$suffix: not cached");
+            isnt(token($hit), token($miss), "$name$suffix: a call for each");
+            is($hit->{headers}{'x-expires'}, undef,
+                "$name$suffix: no \$token_proxy_expires_in");
+        }
+    }
+}
+
+
+# missing
+{
+    my ($miss, $hit) = twice('missing', undef);
+
+    is(status($hit), 'MISS', 'missing, no default: not cached');
+    isnt(token($hit), token($miss), 'missing, no default: a call for each');
+
+    ($miss, $hit) = twice('missing_ttl', undef);
+
+    is(status($hit), 'HIT', 'missing, with a default: cached');
+    is(member($hit, 'expires_in'), undef, 'missing: nobody makes it up');
+    is(in_range($hit->{headers}{'x-expires'}, 98, 100), 1,
+        'missing: the lifetime is the default');
+}
+
+
+# never at or after the expiry
+for my $case (['short', 1], ['short', '1.5'], ['ttl', undef]) {
+    my ($name, $expires_in) = @$case;
+    my $what = "$name, " . ($expires_in // 'default');
+
+    $endpoint->answer(expires_in => $expires_in);
+
+    my $path = "/$name?key=$what" =~ tr/ ,/__/r;
+    my $start = time;
+    my $first = $nginx->get($path);
+    my $token = token($first);
+    my ($last, $hits) = (0, 0);
+
+    while (time - $start < ($expires_in // 1) + 0.3) {
+        my $asked = time;
+        my $response = $nginx->get($path);
+
+        if ((token($response) // '') eq $token) {
+            $last = $asked;
+            $hits++;
+        }
+
+        sleep 0.01;
+    }
+
+    cmp_ok($hits, '>', 3, "$what: the token is used");
+    cmp_ok($last - $start, '<', ($expires_in // 1) + 0.02,
+        "$what: but not after its expiry");
+    cmp_ok($last - $start, '>', ($expires_in // 1) - 0.3,
+        "$what: and until shortly before it");
+}
+
+
+# another location's fields do not revive it
+{
+    $endpoint->answer(expires_in => 1);
+    my $token = token($nginx->get('/short?key=other'));
+
+    is(member($nginx->get('/other?key=other'), 'expires_in'), 0,
+        'in the last second, less than a second is left');
+    sleep 1.05;
+    is(status($nginx->get('/other?key=other')), 'EXPIRED', 'expired for every location');
+    isnt(token($nginx->get('/short?key=other')), $token, '... and gone');
+}
+
+
+# a lifetime counts from when the token was asked for
+{
+    $endpoint->answer(expires_in => 10);
+    $endpoint->next({ delay => 1.1 });
+    $nginx->get('/slow');
+
+    is(in_range(member($nginx->get('/slow'), 'expires_in'), 7, 8), 1,
+        'what the endpoint took to answer is not a part of the lifetime');
+}
+
+no_secrets($nginx);
+done_testing;
+
+
+sub twice {
+    my ($name, $value) = @_;
+    my $expires = defined $value ? qq(,"expires_in":$value) : '';
+
+    $endpoint->answer(body => qq({"access_token":"AT-%d"$expires}));
+    return ($nginx->get("/$name"), $nginx->get("/$name"));
+}
+
+
+sub near {
+    my ($response, $lifetime, $name) = @_;
+    my $is = member($response, 'expires_in');
+
+    ok(in_range($is, $lifetime - 2, $lifetime), $name)
+        or diag($response->{content});
+    is($response->{headers}{'x-expires'}, $is, "$name, as a variable");
+}
+
+
+sub in_range {
+    my ($n, $from, $to) = @_;
+
+    return defined $n && $n >= $from && $n <= $to ? 1 : "not $from to $to: "
+        . ($n // 'undef');
+}

@@ -1,0 +1,395 @@
+# Several workers, one cache: one call of the endpoint for all of them, whoever
+# leaves, waits too long, or is killed.
+
+use strict;
+use warnings;
+use lib 't/lib';
+
+use Test::More;
+use List::Util qw(max min);
+use Time::HiRes qw(sleep time);
+use Token::Cache;
+use Token::Client;
+use Token::Endpoint;
+use Token::Server;
+use Token::Util qw(slurp wait_for);
+
+# A thousand connections need as many descriptors, and some more.
+if (`ulimit -n` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
+    $ENV{TOKEN_LIMIT} = 1;
+    exec '/bin/sh', '-c', 'ulimit -n 4096; exec "$@"', 'sh', $^X, $0, @ARGV;
+}
+
+my $endpoint = Token::Endpoint->new;
+
+my $nginx = Token::Server->new(
+    workers => 2,
+    listen => 'reuseport backlog=2048',    # about as many for each worker
+    connections => 4096,
+    log_level => 'info',
+    main => 'worker_rlimit_nofile 8192;',
+    http => zone(),
+    server => join('',
+        location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"'),
+        location('impatient', $endpoint->url,
+            'token_proxy_cache_key "impatient$arg_key"',
+            'token_proxy_lock_timeout 300ms'),
+        location('lease', $endpoint->url, 'token_proxy_cache_key lease',
+            'token_proxy_lock_timeout 4s'),
+        location('big', $endpoint->url, 'token_proxy_cache_key big',
+            'token_proxy_max_response_size 256k'),
+        'location = /status { stub_status; access_log off; }',
+    ),
+)->start;
+
+
+# a thousand, and no token yet
+{
+    $endpoint->answer(delay => 1);
+
+    my @got = together(1000, '/token?key=cold');
+    my %status = count(map { status($_) // '' } @got);
+    my %pids = count(map { $_->{headers}{'x-pid'} // '' } @got);
+    my @received = sort { $a <=> $b } map { $_->{received} // 0 } @got;
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } @got), 1000,
+        '1000 callers, 2 workers: all are answered');
+    is_deeply({ count(map { token($_) // '' } @got) }, { 'AT-1' => 1000 },
+        '... with the same token');
+    is($endpoint->calls, 1, '... of one call');
+    is($status{MISS}, 1, '... which is one caller\'s miss');
+    is(scalar(keys %pids), 2, '... by both workers');
+    is(($status{WAIT} // 0) + ($status{HIT} // 0), 999, '... others wait');
+
+    note(join ', ', map { "$_: $status{$_}" } sort keys %status);
+    note(sprintf 'all answered within %.0f ms',
+        1000 * ($received[-1] - $received[0]));
+}
+
+
+# the other worker hears of it
+{
+    my @late;
+
+    $endpoint->answer(delay => 0.2);
+
+    for my $round (1 .. 7) {
+        my @got = together(12, "/token?key=news$round");
+        my %first;
+
+        for (@got) {
+            my $pid = $_->{headers}{'x-pid'} // next;
+            $first{$pid} = min($_->{received}, $first{$pid} // $_->{received});
+        }
+
+        push @late, max(values %first) - min(values %first) if keys %first > 1;
+    }
+
+    @late = sort { $a <=> $b } @late;
+
+    cmp_ok(scalar(@late), '>', 1, 'both workers have callers that wait');
+    cmp_ok($late[$#late / 2], '<', 0.1,
+        'the other worker answers shortly after the one that fetches');
+
+    note(sprintf 'the other worker was later by %s ms',
+        join ', ', map { sprintf '%.1f', 1000 * $_ } @late);
+}
+
+
+# the first caller leaves
+{
+    $endpoint->reset;
+    $endpoint->answer(delay => 0.4);
+
+    my $client = Token::Client->new($nginx->port);
+    my $first = $client->send('/token?key=left');
+
+    wait_for { $endpoint->calls } or diag('no call');
+    $client->send('/token?key=left') for 1 .. 6;
+    $client->leave($first);
+
+    my @got = $client->receive(5);
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } @got), 6,
+        'the first caller leaves: the others are answered');
+    is($endpoint->calls, 1, '... without another call');
+
+    $client->leave($client->send('/token?key=alone'));
+    ok(wait_for { status($nginx->get('/token?key=alone')) =~ /HIT|WAIT/ },
+        'the only caller leaves: his token is kept');
+    is($endpoint->calls, 2, '... without another call');
+}
+
+
+# those who wait leave
+{
+    $endpoint->reset;
+    $endpoint->answer(delay => 0.5);
+
+    my $before = fds();
+    my $client = Token::Client->new($nginx->port);
+    my @waiting = map { $client->send('/token?key=gone') } 1 .. 50;
+
+    wait_for { $endpoint->calls };
+    cmp_ok(active(), '>=', 50, 'fifty wait');
+    $client->leave($_) for @waiting;
+
+    ok(wait_for { active() <= 2 }, 'they leave, and do so at once')
+        or diag(active());
+    is($endpoint->calls, 1, '... the call goes on');
+    is(token($nginx->get('/token?key=gone')), 'AT-1', '... and is of use');
+    is($endpoint->calls, 1, '... to the next one');
+
+    ok(wait_for { active() == 1 && fds() <= $before },
+        'no connection and no descriptor stays') or diag(fds(), " $before");
+}
+
+
+# those who wait too long
+{
+    $endpoint->reset;
+    $endpoint->answer(delay => 1);
+
+    my $start = time;
+    my @got = together(8, '/impatient');
+    my @took = map { $_->{received} - $_->{sent} } @got;
+
+    is_deeply({ count(map { $_->{status} } @got) }, { 504 => 8 },
+        'token_proxy_lock_timeout: 504');
+    like($got[0]{content}, qr/did not answer in time/, '... with the reason');
+    cmp_ok(min(@took), '>', 0.25, '... not before its time');
+    cmp_ok(max(@took), '<', 0.7, '... and not long after it');
+
+    sleep max(0, 1.2 - (time - $start));
+
+    is(status($nginx->get('/impatient')), 'HIT', 'the call goes on, and is kept');
+    is($endpoint->calls, 1, '... and is the only one');
+}
+
+
+# longer than a lease: who fetches is alive, nobody takes over
+{
+    $endpoint->reset;
+    $endpoint->answer(delay => 2.5);
+
+    my @got = together(8, '/lease');
+
+    is_deeply({ count(map { token($_) // '' } @got) }, { 'AT-1' => 8 },
+        'a call that takes longer than a lease is waited for');
+    is($endpoint->calls, 1, '... and not made twice');
+}
+
+
+# the worker that fetches is killed
+{
+    $endpoint->reset;
+    $endpoint->answer();
+    $endpoint->next({ delay => 10 });
+
+    my $client = Token::Client->new($nginx->port);
+
+    $client->send('/token?key=killed') for 1 .. 16;
+    wait_for { $endpoint->calls };
+    sleep 0.1;
+
+    my $pid = fetcher();
+    my $killed = time;
+
+    ok($pid, 'the worker that fetches');
+    kill KILL => $pid;
+
+    my @got = $client->receive(6);
+    my @answered = grep { $_->{status} } @got;
+
+    cmp_ok(scalar(@answered), '>', 0, 'killed: the other worker\'s are answered');
+    is_deeply({ count(map { token($_) // '' } @answered) },
+        { 'AT-2' => scalar @answered }, '... with one token');
+    is($endpoint->calls, 2, '... of one more call');
+
+    # a lease is a quarter of the lock timeout of 5 s
+    my $took = max(map { $_->{received} } @answered) - $killed;
+    cmp_ok($took, '<', 2, '... within the lease');
+    note(sprintf 'another worker took over after %.0f ms', 1000 * $took);
+
+    is(status($nginx->get('/token?key=killed')), 'HIT', 'the token is kept');
+}
+
+
+# workers are killed while they have work
+{
+    my $before = errors();
+
+    wait_for { $nginx->workers == 2 };
+    $endpoint->answer(expires_in => 1, delay => 0.05);
+
+    my $load = Token::Client->load($nginx->port, '/token?key=random',
+        processes => 4);
+    my $end = time + 4;
+    my $kills = 0;
+
+    while (time < $end) {
+        my @workers = $nginx->workers;
+
+        $kills += kill KILL => $workers[rand @workers] if @workers;
+        sleep 0.1 + rand 0.2;
+    }
+
+    my $result = $load->stop;
+
+    wait_for { $nginx->workers == 2 };
+
+    my @got = together(20, '/token?key=random', 3);
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } @got), 20,
+        "after $kills killed workers, nobody waits for ever");
+    is_deeply([grep { !/^(?:closed|cut off|no connection)/ }
+        keys %{ $result->{why} }], [], '... nobody had to') or diag(explain $result->{why});
+    cmp_ok($result->{requests} - $result->{failed}, '>', 100,
+        'most were answered');
+    note("$result->{requests} requests, $result->{failed} failed");
+    is_deeply([grep { !/a worker died while it changed|exited on signal 9/ }
+        errors() ], [], 'the log has the kills, and nothing else');
+}
+
+
+# a worker is killed while it holds the lock
+SKIP: {
+    my %tokens;
+
+    # a token that takes long to copy
+    $endpoint->answer(members => { access_token => 'x' x 200_000 });
+    is($nginx->get('/big')->{status}, 200, 'a token of 200 kB');
+
+    my $load = Token::Client->load($nginx->port, '/big', method => 'HEAD',
+        processes => 3);
+    my ($pid, $tries) = kill_holder(6);
+    my $start = time;
+
+    if (!$pid) {
+        $load->stop;
+        skip "no worker was found to hold the lock in $tries tries", 4;
+    }
+
+    note("found at try $tries");
+
+    my @got = together(10, '/big', 3);
+    my $result = $load->stop;
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } @got), 10,
+        'killed with the lock: the others go on');
+    cmp_ok(time - $start, '<', 3, '... soon');
+    ok(wait_for { $nginx->error_log =~
+        /\[alert\].*a worker died while it changed a token cache, which is emptied/ },
+        '... and the log tells');
+    is_deeply([grep { !/^(?:closed|cut off)/ } keys %{ $result->{why} }], [],
+        'only those of that worker lost their connection')
+        or diag(explain $result->{why});
+}
+
+$nginx->stop('QUIT');
+unlike($nginx->error_log, qr/open socket|exited on signal (?!9)|alert.*leak/,
+    'workers leave without a trace');
+done_testing;
+
+
+# So many requests at once.
+sub together {
+    my ($number, $path, $seconds) = @_;
+    my $client = Token::Client->new($nginx->port);
+
+    $client->send($path) for 1 .. $number;
+    return $client->receive($seconds // 8);
+}
+
+
+sub count {
+    my %count;
+
+    $count{$_}++ for @_;
+    return %count;
+}
+
+
+sub active {
+    return $nginx->get('/status')->{content} =~ /Active connections: (\d+)/
+        ? $1 : -1;
+}
+
+
+sub fds {
+    my $number = 0;
+
+    for my $pid ($nginx->workers) {
+        my @fds = glob "/proc/$pid/fd/*";
+        $number += @fds;
+    }
+
+    return $number;
+}
+
+
+sub errors {
+    return $nginx->error_log =~ /^.*\[(?:crit|alert|emerg)\].*$/mg;
+}
+
+
+# The worker that has a connection to the endpoint.
+sub fetcher {
+    my $port = sprintf '%04X', $endpoint->port;
+    my %inodes;
+
+    for (split /\n/, slurp('/proc/net/tcp')) {
+        my @field = split ' ';
+        $inodes{"socket:[$field[9]]"} = 1
+            if $field[2] =~ /:$port$/ && $field[3] eq '01';
+    }
+
+    for my $pid ($nginx->workers) {
+        return $pid if grep { $inodes{ readlink($_) // '' } }
+            glob "/proc/$pid/fd/*";
+    }
+
+    return;
+}
+
+
+# Stops workers at random, until one is found in between lock and unlock: its
+# pid is in the lock, the first word of the zone. That one is killed.
+sub kill_holder {
+    my ($seconds) = @_;
+    my $end = time + $seconds;
+    my $tries = 0;
+    my ($zone) = grep { $_->[1] == 1 << 20 }
+        map { [$_->[0], length $_->[1]] } shared_memory(($nginx->workers)[0]);
+
+    while (time < $end) {
+        for my $pid ($nginx->workers) {
+            $tries++;
+            kill STOP => $pid;
+
+            my $end_stop = time + 0.1;
+            1 until slurp("/proc/$pid/stat") =~ /\) T / || time > $end_stop;
+
+            if (lock_of($pid, $zone->[0]) == $pid) {
+                kill KILL => $pid;
+                return ($pid, $tries);
+            }
+
+            kill CONT => $pid;
+            sleep 0.001 + rand 0.002;
+        }
+    }
+
+    return (undef, $tries);
+}
+
+
+sub lock_of {
+    my ($pid, $address) = @_;
+    my $lock = '';
+
+    open my $mem, '<:raw', "/proc/$pid/mem" or return 0;
+    sysseek $mem, $address, 0;
+    sysread $mem, $lock, 8;
+    return length $lock == 8 ? unpack('q', $lock) : 0;
+}
