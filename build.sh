@@ -19,6 +19,10 @@ commands:
                    (the default)
   run              build, then serve the demo; PORT is its port (8080)
   test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
+    --sanitize     ... with an nginx and a module that have AddressSanitizer,
+                   LeakSanitizer and UndefinedBehaviorSanitizer
+  fuzz [SECONDS [NAME...]]
+                   run the fuzzers of t/fuzz, 20 seconds each
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -26,7 +30,8 @@ commands:
 options:
   --nginx-source DIR  build for the nginx whose source is in DIR, and that
                       nginx as well: both are in build/NAME-OF-DIR/
-  --cc CC             the compiler; the environment's CC, or gcc
+  --cc CC             the compiler; the environment's CC, or gcc (clang for
+                      sanitizers)
   --no-werror         do not stop at compiler warnings (--werror does, and is
                       the default)
 
@@ -50,11 +55,18 @@ fail() {
 . "$ROOT/scripts/packages.sh"
 # shellcheck source=scripts/module.sh
 . "$ROOT/scripts/module.sh"
+# shellcheck source=scripts/source.sh
+. "$ROOT/scripts/source.sh"
+# shellcheck source=scripts/variants.sh
+. "$ROOT/scripts/variants.sh"
+# shellcheck source=scripts/fuzz.sh
+. "$ROOT/scripts/fuzz.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
 
 build() {
+    [[ ! $VARIANT ]] || need_variant
     need_packages "${BUILD_PACKAGES[@]}" "$@"
     build_module
 }
@@ -92,7 +104,8 @@ clean() {
 COMMAND=
 ARGS=()
 NGINX_SOURCE=
-CC=${CC:-gcc}
+VARIANT=
+CC=${CC:-}
 WERROR=yes
 
 while (( $# )); do
@@ -106,6 +119,7 @@ while (( $# )); do
             fi
             shift
             ;;
+        --sanitize)             VARIANT=sanitize ;;
         --werror)               WERROR=yes ;;
         --no-werror)            WERROR=no ;;
         -h | --help)            COMMAND=help ;;
@@ -116,8 +130,14 @@ while (( $# )); do
     shift
 done
 
-if [[ $COMMAND != @(|test|run) ]] && (( ${#ARGS[@]} )); then
+if [[ $COMMAND != @(|test|run|fuzz) ]] && (( ${#ARGS[@]} )); then
     fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
+fi
+
+[[ $COMMAND != fuzz ]] || VARIANT=sanitize
+
+if [[ ! $CC ]]; then
+    [[ $VARIANT == sanitize ]] && CC=clang || CC=gcc
 fi
 
 choose_build
@@ -126,6 +146,7 @@ case ${COMMAND:-build} in
     build)      build ;;
     run)        run "${ARGS[@]}" ;;
     test)       run_tests "${ARGS[@]}" ;;
+    fuzz)       fuzz "${ARGS[@]}" ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;

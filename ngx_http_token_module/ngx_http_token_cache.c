@@ -12,7 +12,8 @@
 static ngx_http_token_node_t *ngx_http_token_node_find(
     ngx_http_token_shctx_t *sh, u_char *digest);
 static ngx_http_token_node_t *ngx_http_token_node_get(
-    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh, u_char *digest);
+    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh, u_char *digest,
+    ngx_str_t *endpoint);
 static void ngx_http_token_node_used(ngx_http_token_shctx_t *sh,
     ngx_http_token_node_t *tn);
 static void ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
@@ -28,6 +29,11 @@ static ngx_uint_t ngx_http_token_evict(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *keep);
 static void ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
+static ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored);
+static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
+    ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
     ngx_http_token_shctx_t *sh, u_char *digest, uint64_t lease,
     ngx_uint_t *waited);
@@ -35,22 +41,24 @@ static ngx_http_token_node_t *ngx_http_token_node_end(
 
 ngx_int_t
 ngx_http_token_cache_lookup(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t                 rc;
-    ngx_http_token_node_t    *tn;
-    ngx_http_token_zone_t    *zone;
-    ngx_http_token_shctx_t   *sh;
-    ngx_http_token_stored_t  *copy;
+    ngx_int_t                   rc;
+    ngx_http_token_node_t      *tn;
+    ngx_http_token_zone_t      *zone;
+    ngx_http_token_shctx_t     *sh;
+    ngx_http_token_stored_t    *copy;
+    ngx_http_token_loc_conf_t  *tlcf;
 
+    tlcf = request->tlcf;
     zone = tlcf->cache->data;
     copy = NULL;
     rc = NGX_OK;
 
     sh = ngx_http_token_zone_lock(zone);
 
-    tn = ngx_http_token_node_get(zone, sh, digest);
+    tn = ngx_http_token_node_get(zone, sh, digest, &request->endpoint);
 
     if (tn == NULL) {
         ngx_http_token_zone_unlock(zone, sh);
@@ -60,6 +68,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
     }
 
     ngx_http_token_node_judge(tlcf, tn, waiting, lookup);
+
+    ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_SEND) {
 
@@ -226,7 +236,7 @@ ngx_http_token_node_find(ngx_http_token_shctx_t *sh, u_char *digest)
 
 static ngx_http_token_node_t *
 ngx_http_token_node_get(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, u_char *digest)
+    ngx_http_token_shctx_t *sh, u_char *digest, ngx_str_t *endpoint)
 {
     ngx_http_token_node_t  *tn;
 
@@ -251,6 +261,9 @@ ngx_http_token_node_get(ngx_http_token_zone_t *zone,
     /* never the one that a waiter of an evicted entry remembers */
 
     tn->generation = ++sh->generation;
+    tn->endpoint = ngx_http_token_stats_endpoint(sh, endpoint);
+
+    sh->entries++;
 
     ngx_rbtree_insert(&sh->rbtree, &tn->node);
     ngx_queue_insert_head(&sh->queue, &tn->queue);
@@ -357,6 +370,9 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     }
 
     ngx_slab_free_locked(zone->shpool, tn);
+
+    sh->entries--;
+    sh->evictions++;
 }
 
 
@@ -390,51 +406,51 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 
 void
-ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_http_token_stored_t *stored, ngx_uint_t *waited)
+ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored, ngx_uint_t *waited)
 {
-    ngx_http_token_node_t    *tn;
-    ngx_http_token_shctx_t   *sh;
-    ngx_http_token_stored_t  *old, *new;
+    ngx_int_t                rc;
+    ngx_str_t               *endpoint;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    rc = NGX_OK;
+    endpoint = &fetch->request->endpoint;
 
     sh = ngx_http_token_zone_lock(zone);
 
     tn = ngx_http_token_node_end(sh, digest, lease, waited);
 
-    if (tn == NULL) {
-        tn = ngx_http_token_node_get(zone, sh, digest);
+    if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK) {
+        ngx_http_token_node_fail(tn, fetch);
     }
 
-    if (tn == NULL) {
-        ngx_http_token_zone_unlock(zone, sh);
-        return;
-    }
+    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
 
-    ngx_http_token_node_used(sh, tn);
+        if (tn == NULL && stored) {
+            tn = ngx_http_token_node_get(zone, sh, digest, endpoint);
+        }
 
-    new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
+        if (tn) {
+            tn->failures = 0;
+            tn->retry_at = 0;
 
-    if (new) {
-        stored->serial = ++sh->generation;
-
-        ngx_memcpy(new, stored, stored->size);
-
-        old = tn->stored;
-        tn->stored = new;
-        tn->expired = 1;
-
-        if (old) {
-            ngx_explicit_memzero(old, old->size);
-            ngx_slab_free_locked(zone->shpool, old);
+            if (stored) {
+                rc = ngx_http_token_node_store(zone, sh, tn, stored);
+                fetch->serial = stored->serial;
+            }
         }
     }
 
-    tn->failures = 0;
-    tn->retry_at = 0;
+    ngx_http_token_stats_fetch(&sh->endpoints[tn ? tn->endpoint
+                                   : ngx_http_token_stats_endpoint(sh,
+                                                                 endpoint)],
+                               fetch);
 
     ngx_http_token_zone_unlock(zone, sh);
 
-    if (new == NULL) {
+    if (rc != NGX_OK) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "a token of %uz bytes does not fit into its cache",
                       stored->size);
@@ -442,38 +458,65 @@ ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
 }
 
 
-void
-ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_uint_t failure, ngx_msec_t min, ngx_msec_t max,
-    ngx_msec_t delay, ngx_uint_t *waited)
+static ngx_int_t
+ngx_http_token_node_store(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored)
 {
-    ngx_uint_t               n;
-    ngx_msec_t               backoff;
-    ngx_http_token_node_t   *tn;
-    ngx_http_token_shctx_t  *sh;
+    ngx_http_token_stored_t  *old, *new;
 
-    sh = ngx_http_token_zone_lock(zone);
+    ngx_http_token_node_used(sh, tn);
 
-    tn = ngx_http_token_node_end(sh, digest, lease, waited);
-
-    if (tn) {
-        backoff = min;
-
-        for (n = tn->failures; n && backoff < max; n--) {
-            backoff *= 2;
-        }
-
-        /* a quarter more at random, lest a fleet comes back in step */
-
-        backoff += ngx_random() % (backoff / 4 + 1);
-        backoff = ngx_max(ngx_min(backoff, max), delay);
-
-        tn->failures++;
-        tn->failure = failure;
-        tn->retry_at = ngx_http_token_now() + backoff;
+    new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
+    if (new == NULL) {
+        return NGX_ERROR;
     }
 
-    ngx_http_token_zone_unlock(zone, sh);
+    stored->serial = ++sh->generation;
+
+    ngx_memcpy(new, stored, stored->size);
+
+    old = tn->stored;
+    tn->stored = new;
+    tn->expired = 1;
+
+    if (old) {
+        ngx_explicit_memzero(old, old->size);
+        ngx_slab_free_locked(zone->shpool, old);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_node_fail(ngx_http_token_node_t *tn,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_uint_t                  n;
+    ngx_msec_t                  backoff;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = fetch->request->tlcf;
+
+    backoff = tlcf->backoff_min;
+
+    for (n = tn->failures; n && backoff < tlcf->backoff_max; n--) {
+        backoff *= 2;
+    }
+
+    /* a quarter more at random, lest a fleet comes back in step */
+
+    backoff += ngx_random() % (backoff / 4 + 1);
+    backoff = ngx_min(backoff, tlcf->backoff_max);
+
+    if ((ngx_msec_t) fetch->retry_after * 1000 > backoff) {
+        backoff = (ngx_msec_t) fetch->retry_after * 1000;
+    }
+
+    tn->failures++;
+    tn->failure = fetch->outcome;
+    tn->retry_at = ngx_http_token_now() + backoff;
 }
 
 
@@ -517,26 +560,6 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_zone_unlock(zone, sh);
 
     return another;
-}
-
-
-void
-ngx_http_token_cache_release(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_uint_t *waited)
-{
-    ngx_http_token_node_t   *tn;
-    ngx_http_token_shctx_t  *sh;
-
-    sh = ngx_http_token_zone_lock(zone);
-
-    tn = ngx_http_token_node_end(sh, digest, lease, waited);
-
-    if (tn) {
-        tn->failures = 0;
-        tn->retry_at = 0;
-    }
-
-    ngx_http_token_zone_unlock(zone, sh);
 }
 
 

@@ -45,6 +45,27 @@ typedef struct {
 } ngx_http_token_stored_t;
 
 
+/* counts, for an operator: of what callers got, and of what fetches brought */
+
+#define NGX_HTTP_TOKEN_ENDPOINTS  8
+#define NGX_HTTP_TOKEN_OUTCOMES   10
+#define NGX_HTTP_TOKEN_BUCKETS    11
+
+
+typedef struct {
+    u_char                          name[64];  /* host, and port if any */
+    size_t                          len;
+    ngx_uint_t                      hits;
+    ngx_uint_t                      misses;
+    ngx_uint_t                      waits;
+    ngx_uint_t                      rejects;   /* in backoff */
+    ngx_uint_t                      refreshes;
+    ngx_uint_t                      outcomes[NGX_HTTP_TOKEN_OUTCOMES];
+    ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
+    uint64_t                        duration;  /* of all fetches, msec */
+} ngx_http_token_endpoint_t;
+
+
 /* an entry of the zone: one token request, whether it has a token or not */
 
 typedef struct {
@@ -52,6 +73,7 @@ typedef struct {
     ngx_queue_t                     queue;    /* by last use */
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     ngx_http_token_stored_t        *stored;   /* NULL if there is no token */
+    ngx_uint_t                      endpoint; /* whose counts are its */
 
     /* who fetches, and until when he is believed to be alive */
 
@@ -77,6 +99,13 @@ typedef struct {
     ngx_queue_t                     queue;
     ngx_uint_t                      generation;
     ngx_atomic_t                    changing;  /* not whole if found set */
+    ngx_uint_t                      entries;
+    ngx_uint_t                      evictions;
+
+    /* the last one is for all that have no place of their own */
+
+    ngx_uint_t                      nendpoints;
+    ngx_http_token_endpoint_t       endpoints[NGX_HTTP_TOKEN_ENDPOINTS];
 } ngx_http_token_shctx_t;
 
 
@@ -167,20 +196,17 @@ ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
  * NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
 
-/* Stores the token of a fetch that has ended well. */
-void ngx_http_token_cache_store(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_http_token_stored_t *stored, ngx_uint_t *waited);
-
 /*
- * Notes that a fetch has failed, and leaves the endpoint alone for delay
- * milliseconds or more: longer each time, between min and max.
+ * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
+ * the endpoint is left alone for a while: longer each time.  Sets waited if
+ * there may be somebody in another worker who waits for it.
  */
-void ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_uint_t failure, ngx_msec_t min, ngx_msec_t max,
-    ngx_msec_t delay, ngx_uint_t *waited);
+void ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored, ngx_uint_t *waited);
 
 /*
  * Removes a token that turned out to be of no use, if it is still the one with
@@ -190,13 +216,23 @@ void ngx_http_token_cache_fail(ngx_http_token_zone_t *zone, u_char *digest,
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
     u_char *digest, ngx_uint_t serial, ngx_msec_t min);
 
-/* Ends a fetch whose token cannot be kept. */
-void ngx_http_token_cache_release(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_uint_t *waited);
-
 /* Says that the fetch is alive for another while. */
 void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_msec_t duration);
+
+
+/* ngx_http_token_stats.c */
+
+/* The counts of the host of an endpoint's URL: an index in the context. */
+ngx_uint_t ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh,
+    ngx_str_t *url);
+void ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_lookup_t *lookup, ngx_uint_t waiting);
+void ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_fetch_t *fetch);
+
+/* The upper bounds of the buckets in milliseconds; the last one has none. */
+extern ngx_msec_t  ngx_http_token_stats_bounds[];
 
 
 /* ngx_http_token_refresh.c */

@@ -10,6 +10,14 @@
 
 
 static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
+static char *ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+ngx_conf_post_t  ngx_http_token_not_empty = {
+    ngx_http_token_check_not_empty
+};
+
 
 static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
     { ngx_string("client_secret_basic"), NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC },
@@ -477,4 +485,13 @@ ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_str_t  *s = data;
+
+    return s->len ? NGX_CONF_OK : "must not be empty";
 }

@@ -25,6 +25,9 @@ static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
 static ngx_int_t ngx_http_token_init_headers_in(ngx_http_request_t *sr,
     ngx_http_token_request_t *request);
 static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
+static void ngx_http_token_fetch_mute(ngx_http_request_t *sr);
+static ngx_int_t ngx_http_token_process_header(ngx_http_request_t *sr);
+static ngx_int_t ngx_http_token_reinit_request(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
 static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
@@ -201,13 +204,16 @@ static ngx_int_t
 ngx_http_token_evaluate_value(ngx_http_request_t *r,
     ngx_http_token_value_t *value, ngx_str_t *text)
 {
-    if (value->complex) {
-        return ngx_http_complex_value(r, value->complex, text);
+    if (value->complex == NULL) {
+        *text = value->text;
+        return NGX_OK;
     }
 
-    *text = value->text;
+    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
-    return NGX_OK;
+    return value->is_file ? ngx_http_token_file(r, text, text) : NGX_OK;
 }
 
 
@@ -516,7 +522,76 @@ ngx_http_token_fetch_run(ngx_http_request_t *sr)
 
     log->log_level = level;
 
+    if (sr->upstream) {
+        ngx_http_token_fetch_mute(sr);
+    }
+
     ngx_http_finalize_request(sr, rc);
+}
+
+
+/* and each header that it receives, which may repeat what it has sent */
+
+static void
+ngx_http_token_fetch_mute(ngx_http_request_t *sr)
+{
+    ngx_http_upstream_t   *u;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
+    u = sr->upstream;
+
+    if (u->process_header != ngx_http_token_process_header) {
+        ctx->process_header = u->process_header;
+        u->process_header = ngx_http_token_process_header;
+    }
+
+    if (u->reinit_request != ngx_http_token_reinit_request) {
+        ctx->reinit_request = u->reinit_request;
+        u->reinit_request = ngx_http_token_reinit_request;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_token_process_header(ngx_http_request_t *sr)
+{
+    ngx_int_t              rc;
+    ngx_log_t             *log;
+    ngx_uint_t             level;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
+
+    log = sr->connection->log;
+
+    level = ngx_http_token_mute(log);
+
+    rc = ctx->process_header(sr);
+
+    log->log_level = level;
+
+    /* the status line's handler sets that of the headers */
+
+    ngx_http_token_fetch_mute(sr);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_reinit_request(ngx_http_request_t *sr)
+{
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
+
+    rc = ctx->reinit_request(sr);
+
+    ngx_http_token_fetch_mute(sr);
+
+    return rc;
 }
 
 

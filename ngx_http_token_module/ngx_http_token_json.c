@@ -235,6 +235,30 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
 }
 
 
+ngx_int_t
+ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *string)
+{
+    u_char     *p;
+    ngx_str_t   text;
+
+    if (raw->len < 2 || raw->data[0] != '"') {
+        return NGX_DECLINED;
+    }
+
+    string->data = raw->data + 1;
+    string->len = raw->len - 2;
+
+    if (ngx_strlchr(string->data, string->data + string->len, '\\') == NULL) {
+        return NGX_OK;
+    }
+
+    p = raw->data;
+
+    return ngx_http_token_json_value(pool, &p, raw->data + raw->len, &text,
+                                     string);
+}
+
+
 static ngx_int_t
 ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
 {
@@ -401,8 +425,9 @@ ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
 /*
  * cJSON takes more than RFC 8259 allows: a byte order mark, control characters
  * as white space and in strings, bytes that are not UTF-8, numbers such as
- * "01".  Since its input is handed on as it is, the bytes are held to the
- * standard here; "\u0000" is refused too, as it would end a C string.
+ * "01", and "\u" before anything.  Since its input is handed on as it is, the
+ * bytes are held to the standard here; "\u0000" is refused too, as it would
+ * end a C string.
  */
 
 static ngx_int_t
@@ -464,11 +489,18 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
                 return NULL;
             }
 
-            if (last - p >= 6 && ngx_strncmp(p, "\\u0000", 6) == 0) {
+            if (p[1] != 'u') {
+                p += 2;
+                continue;
+            }
+
+            /* NGX_ERROR or zero: cJSON reads digits that are none as "0000" */
+
+            if (last - p < 6 || ngx_hextoi(p + 2, 4) <= 0) {
                 return NULL;
             }
 
-            p += 2;
+            p += 6;
             continue;
         }
 

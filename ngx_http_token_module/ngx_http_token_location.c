@@ -57,7 +57,6 @@ static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
     ngx_str_t *file);
 #endif
 static ngx_command_t *ngx_http_token_proxy_command(char *name);
-static void *ngx_http_token_proxy_field(void *conf, char *name);
 static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 static ngx_int_t ngx_http_token_endpoint_variable(ngx_http_request_t *r,
@@ -151,7 +150,6 @@ ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ctx = cf->ctx;
 
-    tlcf->loc_conf = ctx->loc_conf;
     tlcf->answer_conf = ngx_palloc(cf->pool,
                                    sizeof(void *) * ngx_http_max_module);
     if (tlcf->answer_conf == NULL) {
@@ -663,9 +661,7 @@ ngx_http_token_proxy_command(char *name)
 }
 
 
-/* where a directive of the proxy module keeps its value */
-
-static void *
+void *
 ngx_http_token_proxy_field(void *conf, char *name)
 {
     return (u_char *) conf + ngx_http_token_proxy_command(name)->offset;

@@ -55,7 +55,11 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
-        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK)
+        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_cors_merge(cf, &prev->cors, &conf->cors)
+           != NGX_CONF_OK
+        || ngx_http_token_basic_merge(cf, &prev->basic, &conf->basic)
+           != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -70,7 +74,12 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     ngx_http_token_merge_enable(cf, prev, conf);
 
+    if (ngx_http_token_merge_bearer(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (!conf->enable) {
+        ngx_http_token_basic_unused(cf, conf);
         return NGX_CONF_OK;
     }
 
@@ -200,6 +209,8 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_key(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_location(cf, conf) != NGX_CONF_OK)

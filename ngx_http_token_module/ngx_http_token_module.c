@@ -10,8 +10,15 @@
 
 
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
 static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler);
+static void *ngx_http_token_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -59,7 +66,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, grant_type),
-      NULL },
+      &ngx_http_token_not_empty },
 
     { ngx_string("token_proxy_param"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
@@ -101,12 +108,40 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, ssl_trusted_certificate),
+      &ngx_http_token_not_empty },
+
+    { ngx_string("token_proxy_bearer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_bearer,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_bearer_header"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_token_set_bearer_header,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_bearer_retry"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_bearer_retry,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_token_set_status,
+      0,
+      0,
       NULL },
 
     { ngx_string("token_proxy_cache_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_cache_zone,
-      0,
+      NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
 
@@ -152,6 +187,69 @@ static ngx_command_t  ngx_http_token_commands[] = {
       0,
       NULL },
 
+    { ngx_string("token_proxy_cors_origin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_origin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cors_self"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_cors_self,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.self),
+      NULL },
+
+    { ngx_string("token_proxy_cors_methods"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_methods,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.methods),
+      NULL },
+
+    { ngx_string("token_proxy_cors_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_headers,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_expose_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cors_headers,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.expose_headers),
+      NULL },
+
+    { ngx_string("token_proxy_cors_credentials"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.credentials),
+      NULL },
+
+    { ngx_string("token_proxy_cors_max_age"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cors.max_age),
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_auth_basic,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_auth_basic_user"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_token_set_auth_basic_user,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -160,7 +258,7 @@ static ngx_http_module_t  ngx_http_token_module_ctx = {
     ngx_http_token_preconfiguration,       /* preconfiguration */
     ngx_http_token_init,                   /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
+    ngx_http_token_create_main_conf,       /* create main configuration */
     NULL,                                  /* init main configuration */
 
     NULL,                                  /* create server configuration */
@@ -177,8 +275,8 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_commands,               /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    ngx_http_token_init_module,            /* init module */
-    ngx_http_token_init_process,           /* init process */
+    ngx_http_token_module_init,            /* init module */
+    ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -188,12 +286,21 @@ ngx_module_t  ngx_http_token_module = {
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
-    if (ngx_http_token_header_filter(r) != NGX_OK) {
+    if (ngx_http_token_bearer_filter(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_token_basic_header_filter(r);
+
+    if (ngx_http_token_header_filter(r) != NGX_OK
+        || ngx_http_token_cors_header_filter(r) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -202,8 +309,23 @@ ngx_http_token_filter(ngx_http_request_t *r)
 
 
 static ngx_int_t
+ngx_http_token_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    if (ngx_http_token_basic_body_filter(r, &in) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_body_filter(r, in);
+}
+
+
+static ngx_int_t
 ngx_http_token_preconfiguration(ngx_conf_t *cf)
 {
+    if (ngx_http_token_cors_add_variable(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_add_variables(cf);
 }
 
@@ -211,10 +333,110 @@ ngx_http_token_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_init(ngx_conf_t *cf)
 {
+    ngx_uint_t                   bearers;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    if (tmcf->places.nelts == 0) {
+
+        /* loaded, but not used: nothing changes */
+
+        return NGX_OK;
+    }
+
+    if (ngx_http_token_init_bearer(cf, &bearers) != NGX_CONF_OK) {
+        return NGX_ERROR;
+    }
+
+    /* of a phase's handlers the last is called first */
+
+    if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
+                                   ngx_http_token_cors_handler)
+        != NGX_OK
+        || ngx_http_token_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                      ngx_http_token_basic_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (bearers
+        && ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_token_bearer_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_filter;
 
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_token_body_filter;
+
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_token_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_main_conf_t));
+    if (tmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&tmcf->places, cf->pool, 4,
+                       sizeof(ngx_http_token_place_t))
+        != NGX_OK
+        || ngx_array_init(&tmcf->zones, cf->pool, 2, sizeof(ngx_shm_zone_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return tmcf;
+}
+
+
+static ngx_int_t
+ngx_http_token_module_init(ngx_cycle_t *cycle)
+{
+    ngx_http_token_mute_environment(cycle);
+
+    return ngx_http_token_init_module(cycle);
+}
+
+
+static ngx_int_t
+ngx_http_token_process_init(ngx_cycle_t *cycle)
+{
+    ngx_http_token_unmute_environment(cycle);
+
+    return ngx_http_token_init_process(cycle);
 }
 
 
@@ -240,6 +462,10 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->cache_line = 0;
      *     conf->cache_key = NULL;
      *     conf->refresh_percent = 0;
+     *     conf->bearer = { 0, NULL };
+     *     conf->bearer_header = { 0, NULL };
+     *     conf->bearer_scheme = { 0, NULL };
+     *     conf->bearer_location = NULL;
      *     conf->request = { 0 };
      *     conf->digest = NULL;
      *     conf->fields_hash = 0;
@@ -259,11 +485,15 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;
     conf->cache = NGX_CONF_UNSET_PTR;
+    conf->bearer_retry = NGX_CONF_UNSET_PTR;
     conf->cache_default_ttl = NGX_CONF_UNSET;
     conf->refresh_before = NGX_CONF_UNSET_MSEC;
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
     conf->backoff_min = NGX_CONF_UNSET_MSEC;
     conf->backoff_max = NGX_CONF_UNSET_MSEC;
+
+    ngx_http_token_cors_create(&conf->cors);
+    ngx_http_token_basic_create(&conf->basic);
 
     return conf;
 }

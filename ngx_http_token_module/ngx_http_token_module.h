@@ -33,6 +33,7 @@
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
+    ngx_uint_t                      is_file;  /* what it evaluates to: a path */
     u_char                         *file;     /* where it was configured */
     ngx_uint_t                      line;
 } ngx_http_token_value_t;
@@ -45,6 +46,9 @@ typedef struct {
 
 
 typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+
+
+#include "ngx_http_token_front.h"
 
 
 /* a token request (RFC 6749 4.4.2), evaluated and encoded */
@@ -142,6 +146,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      ssl_verify;
     ngx_str_t                       ssl_trusted_certificate;
 
+    ngx_http_token_cors_conf_t      cors;
+    ngx_http_token_basic_conf_t     basic;
+
     ngx_shm_zone_t                 *cache;    /* NULL for "off" */
     u_char                         *cache_file; /* where it stands */
     ngx_uint_t                      cache_line;
@@ -153,7 +160,18 @@ struct ngx_http_token_loc_conf_s {
     ngx_msec_t                      backoff_min;
     ngx_msec_t                      backoff_max;
 
+    ngx_str_t                       bearer;   /* a token location's name */
+    u_char                         *bearer_file;
+    ngx_uint_t                      bearer_line;
+    ngx_str_t                       bearer_header;
+    ngx_str_t                       bearer_scheme;
+    ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
+
     /* made when the configuration has been read */
+
+    ngx_http_token_loc_conf_t      *bearer_location;
+    ngx_uint_t                      bearer_hash;
+    u_char                         *bearer_lowcase;
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     u_char                         *digest;   /* of it, if all of it is */
@@ -168,6 +186,21 @@ struct ngx_http_token_loc_conf_s {
 };
 
 
+/* the locations that are to be found by name when all have been read */
+
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_loc_conf_t       *location;
+    ngx_http_token_loc_conf_t      *tlcf;
+} ngx_http_token_place_t;
+
+
+typedef struct {
+    ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+} ngx_http_token_main_conf_t;
+
+
 /* $token_proxy_cache_status */
 
 #define NGX_HTTP_TOKEN_CACHE_NONE    0
@@ -179,17 +212,27 @@ struct ngx_http_token_loc_conf_s {
 #define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
 
 
-typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
+typedef struct ngx_http_token_bearer_s  ngx_http_token_bearer_t;
 
 
 typedef struct {
     ngx_http_token_fetch_t         *fetch;
+    ngx_http_token_bearer_t        *bearer;
+
+    ngx_uint_t                      origin_verdict;
+    ngx_str_t                       origin;          /* as it was sent */
+    ngx_table_elt_t                *challenge;       /* of a Basic check that
+                                                        has failed */
     ngx_http_token_got_t           *got;             /* for the variables */
 
     /* set in the subrequest alone, where the proxy module asks for it */
     ngx_http_token_request_t       *request;
+    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
 
     unsigned                        answered:1;
+    unsigned                        preflight:1;
+    unsigned                        replace_body:1;
 } ngx_http_token_ctx_t;
 
 
@@ -226,6 +269,33 @@ char *ngx_http_token_merge_cache(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 
 
+/* ngx_http_token_bearer_conf.c */
+
+char *ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
+
+
+/* ngx_http_token_bearer.c */
+
+ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* ngx_http_token_status.c */
+
+char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
 /* ngx_http_token_key.c */
 
 /*
@@ -233,6 +303,9 @@ char *ngx_http_token_merge_cache(ngx_conf_t *cf,
  * ngx_http_token_init_request().
  */
 char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
+
+
+extern ngx_conf_post_t  ngx_http_token_not_empty;
 
 
 /* ngx_http_token_merge.c */
@@ -249,6 +322,14 @@ char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
  */
 char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
+
+/*
+ * At a binary upgrade the master writes its environment to a debug log: where
+ * secrets are in it, the master's log is told to be silent, and a worker's is
+ * as it was configured.
+ */
+void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
+void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
 
 /*
  * Checks a constant client id or secret: RFC 6749 appendix A.1 and A.2, not
@@ -273,6 +354,18 @@ ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
     ngx_str_t *secret, ngx_uint_t form, ngx_str_t *value);
 
 
+/* ngx_http_token_file.c */
+
+#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
+
+/*
+ * Reads a file whose name depends on variables, with what was read of it a
+ * moment ago.  Returns NGX_OK, or NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
+    ngx_str_t *text);
+
+
 /* ngx_http_token_json.c */
 
 /*
@@ -288,6 +381,13 @@ ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
  * number: at most ten years, 0 if it is not positive, -1 if there is none.
  */
 int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
+
+/*
+ * Decodes a string of a parsed answer.  Returns NGX_OK, NGX_DECLINED if it is
+ * none, or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw,
+    ngx_str_t *string);
 
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
@@ -310,6 +410,9 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 ngx_int_t ngx_http_token_add_endpoint_variables(ngx_conf_t *cf);
+
+/* Where a directive of the proxy module keeps its value in a configuration. */
+void *ngx_http_token_proxy_field(void *conf, char *name);
 
 
 /* ngx_http_token_fetch.c */
@@ -390,6 +493,7 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
+
 
 
 /* ngx_http_token_variables.c */

@@ -38,8 +38,8 @@ static void ngx_http_token_refresh_finished(ngx_http_request_t *r);
 static void ngx_http_token_refresh_renew(ngx_event_t *ev);
 static void ngx_http_token_refresh_end(ngx_http_token_refresh_t *refresh);
 static void ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
-    ngx_http_token_loc_conf_t *tlcf, u_char *digest, uint64_t lease,
-    ngx_http_token_fetch_t *fetch, ngx_http_token_stored_t *stored);
+    u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored);
 static u_char *ngx_http_token_refresh_log(ngx_log_t *log, u_char *buf,
     size_t len);
 
@@ -67,9 +67,10 @@ ngx_http_token_refresh(ngx_http_request_t *r,
     if (refresh == NULL) {
         ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
 
+        fetch.request = request;
         fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
-        ngx_http_token_refresh_settle(tlcf->cache->data, tlcf, digest, lease,
+        ngx_http_token_refresh_settle(tlcf->cache->data, digest, lease,
                                       &fetch, NULL);
         return;
     }
@@ -469,7 +470,7 @@ ngx_http_token_refresh_end(ngx_http_token_refresh_t *refresh)
         }
     }
 
-    ngx_http_token_refresh_settle(refresh->zone, tlcf, refresh->digest,
+    ngx_http_token_refresh_settle(refresh->zone, refresh->digest,
                                   refresh->lease, &refresh->fetch, stored);
 
     /* as ngx_http_free_request() does, but nothing is logged or kept alive */
@@ -492,25 +493,13 @@ ngx_http_token_refresh_end(ngx_http_token_refresh_t *refresh)
 /* tells the cache, and whoever waits */
 
 static void
-ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
-    ngx_http_token_loc_conf_t *tlcf, u_char *digest, uint64_t lease,
-    ngx_http_token_fetch_t *fetch, ngx_http_token_stored_t *stored)
+ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored)
 {
     ngx_uint_t  waited;
 
-    if (stored) {
-        ngx_http_token_cache_store(zone, digest, lease, stored, &waited);
-        fetch->serial = stored->serial;
-
-    } else if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
-        ngx_http_token_cache_release(zone, digest, lease, &waited);
-
-    } else {
-        ngx_http_token_cache_fail(zone, digest, lease, fetch->outcome,
-                                  tlcf->backoff_min, tlcf->backoff_max,
-                                  (ngx_msec_t) fetch->retry_after * 1000,
-                                  &waited);
-    }
+    ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
 
     ngx_http_token_wake_here(zone, digest, fetch);
 

@@ -9,9 +9,6 @@
 #include "ngx_http_token_module.h"
 
 
-#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
-
-
 static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
@@ -21,6 +18,10 @@ static char *ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd,
     ngx_str_t *name, ngx_str_t *text);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
+
+
+static ngx_uint_t  ngx_http_token_has_env;
+static ngx_uint_t  ngx_http_token_muted;
 
 
 char *
@@ -44,6 +45,11 @@ ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     } else if (ngx_strncmp(arg->data, "file:", 5) == 0) {
         rest.len = arg->len - 5;
         rest.data = arg->data + 5;
+
+        if (ngx_http_script_variables_count(&rest)) {
+            value->is_file = 1;
+            return ngx_http_token_value_complex(cf, &rest, value);
+        }
 
         rv = ngx_http_token_value_file(cf, &rest, &value->text);
 
@@ -140,6 +146,8 @@ ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name)
                                            ngx_core_module);
     var = ccf->env.elts;
 
+    ngx_http_token_has_env = 1;
+
     for (i = 0; i < ccf->env.nelts; i++) {
         if (ngx_strncmp(var[i].data, name->data, name->len) == 0
             && (var[i].data[name->len] == '\0'
@@ -157,6 +165,25 @@ ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name)
     *var = *name;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_token_mute_environment(ngx_cycle_t *cycle)
+{
+    ngx_http_token_muted = 0;
+
+    if (ngx_http_token_has_env) {
+        ngx_http_token_muted = cycle->log->log_level & NGX_LOG_DEBUG_CORE;
+        cycle->log->log_level &= ~NGX_LOG_DEBUG_CORE;
+    }
+}
+
+
+void
+ngx_http_token_unmute_environment(ngx_cycle_t *cycle)
+{
+    cycle->log->log_level |= ngx_http_token_muted;
 }
 
 
@@ -206,28 +233,35 @@ static char *
 ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
     ngx_str_t *text)
 {
-    ssize_t          n;
-    ngx_file_info_t  fi;
+    ssize_t           n;
+    ngx_str_t        *directive;
+    ngx_file_info_t   fi;
+
+    directive = cf->args->elts;
 
     if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" failed", name);
+                           ngx_fd_info_n " \"%V\" of \"%V\" failed",
+                           name, directive);
         return NGX_CONF_ERROR;
     }
 
     if (!ngx_is_file(&fi)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" is not a file", name);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" of \"%V\" is not a file", name, directive);
         return NGX_CONF_ERROR;
     }
 
     if (ngx_file_size(&fi) > NGX_HTTP_TOKEN_MAX_FILE_SIZE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" is too large", name);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" of \"%V\" is too large", name, directive);
         return NGX_CONF_ERROR;
     }
 
     if (ngx_file_access(&fi) & S_IROTH) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"%V\" can be read by every user", name);
+                           "\"%V\" of \"%V\" can be read by every user",
+                           name, directive);
     }
 
     text->len = (size_t) ngx_file_size(&fi);
@@ -240,7 +274,8 @@ ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
 
     if (n != (ssize_t) text->len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, (n == -1) ? ngx_errno : 0,
-                           ngx_read_fd_n " \"%V\" failed", name);
+                           ngx_read_fd_n " \"%V\" of \"%V\" failed",
+                           name, directive);
         return NGX_CONF_ERROR;
     }
 

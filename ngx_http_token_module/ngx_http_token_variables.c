@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * $token_proxy_*, for logs and headers.  None holds a token or a secret.
+ * $token_proxy_*, for logs and headers.  None holds a token or a secret, but
+ * for $token_proxy_access_token, which exists with token_proxy_bearer alone.
  */
 
 
@@ -32,6 +33,9 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
 
     { ngx_string("token_proxy_upstream_time"), NULL,
       ngx_http_token_upstream_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("token_proxy_access_token"), NULL,
+      ngx_http_token_access_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
 };

@@ -21,7 +21,7 @@
 #define NGX_HTTP_TOKEN_POLL     50
 
 
-struct ngx_http_token_waiter_s {
+typedef struct {
     ngx_http_token_got_t            got;         /* the first member */
 
     ngx_queue_t                     queue;
@@ -39,7 +39,7 @@ struct ngx_http_token_waiter_s {
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* is who fetches */
     unsigned                        served:1;
-};
+} ngx_http_token_waiter_t;
 
 
 static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
@@ -120,7 +120,7 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
     lookup.generation = w->generation;
     lookup.bare = w->bare;
 
-    if (ngx_http_token_cache_lookup(w->request, w->token_request->tlcf,
+    if (ngx_http_token_cache_lookup(w->request, w->token_request,
                                     w->digest, w->waiting, &lookup)
         != NGX_OK)
     {
@@ -183,8 +183,9 @@ static ngx_int_t
 ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  waited;
+    ngx_int_t               rc;
+    ngx_uint_t              waited;
+    ngx_http_token_fetch_t  fetch;
 
     if (!w->waiting) {
         w->got.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
@@ -194,8 +195,13 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
     rc = ngx_http_token_wait(w, NGX_TIMER_INFINITE);
 
     if (rc != NGX_AGAIN) {
-        ngx_http_token_cache_release(w->zone, w->digest, lookup->lease,
-                                     &waited);
+        ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
+
+        fetch.request = w->token_request;
+        fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        ngx_http_token_cache_end(w->zone, w->digest, lookup->lease, &fetch,
+                                 NULL, &waited);
         return rc;
     }
 

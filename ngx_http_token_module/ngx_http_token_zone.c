@@ -27,10 +27,12 @@ ngx_uint_t  ngx_http_token_has_zones;
 char *
 ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_http_token_main_conf_t *tmcf = conf;
+
     u_char                 *p;
     ssize_t                 size, min;
     ngx_str_t              *value, name, s;
-    ngx_shm_zone_t         *shm_zone;
+    ngx_shm_zone_t         *shm_zone, **zones;
     ngx_http_token_zone_t  *zone;
 
     value = cf->args->elts;
@@ -87,6 +89,13 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     shm_zone->init = ngx_http_token_init_zone;
     shm_zone->data = zone;
+
+    zones = ngx_array_push(&tmcf->zones);
+    if (zones == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *zones = shm_zone;
 
     ngx_http_token_has_zones = 1;
 

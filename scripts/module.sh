@@ -14,8 +14,15 @@ SOURCE_FLAGS=(--error-log-path=stderr --with-compat --with-debug --with-threads
 # SO, the module.
 choose_build() {
     choose_packages
+    OWN_NGINX=${VARIANT:-$NGINX_SOURCE}
 
-    if [[ $NGINX_SOURCE ]]; then
+    if [[ $VARIANT ]]; then
+        SOURCE=$NGINX_SOURCE
+        WORK=$BUILD/$VARIANT${NGINX_SOURCE:+-$(basename "$NGINX_SOURCE")}
+        NGINX=$WORK/nginx
+        SO=$WORK/$MODULE.so
+
+    elif [[ $NGINX_SOURCE ]]; then
         SOURCE=$NGINX_SOURCE
         WORK=$BUILD/$(basename "$SOURCE")
         NGINX=$WORK/nginx
@@ -34,7 +41,7 @@ choose_build() {
 build_module() {
     mkdir -p "$WORK"
     ( flock 9; build_locked ) 9> "$WORK/lock"
-    [[ $NGINX_SOURCE ]] || NGINX=$(command -v nginx)
+    [[ $OWN_NGINX ]] || NGINX=$(command -v nginx)
 }
 
 
@@ -45,6 +52,7 @@ build_locked() {
         fail "no nginx source in $SOURCE: --nginx-source DIR names one"
 
     flags=$(nginx_flags)
+    [[ ! $VARIANT ]] || flags=$(variant_flags "$flags")
     [[ $WERROR == yes ]] || flags=$(without_werror "$flags")
 
     if [[ $(fingerprint) != "$(cat "$stamp" 2> /dev/null)" ]]; then
@@ -54,7 +62,7 @@ build_locked() {
         fingerprint > "$stamp"
     fi
 
-    if [[ $NGINX_SOURCE ]]; then
+    if [[ $OWN_NGINX ]]; then
         compile binary "nginx $(source_version)"
         publish "$tree/objs/nginx" "$NGINX"
     fi

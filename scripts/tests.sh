@@ -19,5 +19,7 @@ run_tests() {
     export TEST_NGINX_LOAD_MODULES=$SO
     export TEST_NGINX_WORK=$BUILD/tests
 
-    exec prove "$@" "${files[@]}"
+    [[ $VARIANT ]] || exec prove "$@" "${files[@]}"
+
+    run_variant prove "$@" "${files[@]}"
 }

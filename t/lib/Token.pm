@@ -39,7 +39,9 @@ package Token;
 #
 # /ok        answers whatever the request is
 # /strict    refuses whatever is not the request of my-key
-# /echo      as /ok; has more members, which tell what was asked (see below)
+# /echo      as /ok, with members that tell what was asked: method uri protocol
+#            host connection authorization content_type content_length accept
+#            accept_encoding user_agent origin cookie x_custom body
 # /slow      as /ok, after a second
 # /hang      as /ok, after a minute
 # /NNN       status NNN (400 401 403 404 405 413 429 500 501 502 503 504 and

@@ -1,0 +1,336 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The directives of token_proxy_bearer, and which token location is meant.
+ */
+
+
+#include "ngx_http_token_module.h"
+
+
+static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
+static char *ngx_http_token_bearer_check(ngx_conf_t *cf,
+    ngx_http_token_place_t *place);
+
+
+char *
+ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (tlcf->bearer.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        ngx_str_set(&tlcf->bearer, "");
+        return NGX_CONF_OK;
+    }
+
+    if (value[1].len == 0) {
+        return "needs the name of a token location";
+    }
+
+    tlcf->bearer = value[1];
+    tlcf->bearer_file = cf->conf_file->file.name.data;
+    tlcf->bearer_line = cf->conf_file->line;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    size_t      i;
+    u_char      ch;
+    ngx_str_t  *value;
+
+    if (tlcf->bearer_header.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 0; i < value[1].len; i++) {
+        ch = value[1].data[i] | 0x20;
+
+        if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
+            && value[1].data[i] != '-')
+        {
+            break;
+        }
+    }
+
+    if (i == 0 || i < value[1].len) {
+        return "needs the name of a header";
+    }
+
+    tlcf->bearer_header = value[1];
+
+    if (cf->args->nelts == 3) {
+        tlcf->bearer_scheme = value[2];
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_int_t    n;
+    ngx_str_t   *value;
+    ngx_uint_t   i, *status;
+
+    if (tlcf->bearer_retry != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        tlcf->bearer_retry = NULL;
+        return NGX_CONF_OK;
+    }
+
+    tlcf->bearer_retry = ngx_array_create(cf->pool, 2, sizeof(ngx_uint_t));
+    if (tlcf->bearer_retry == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "on") == 0) {
+            n = NGX_HTTP_UNAUTHORIZED;
+
+        } else {
+            n = ngx_atoi(value[i].data, value[i].len);
+        }
+
+        if (n < 400 || n > 499) {
+            return "takes on, off, or statuses from 400 to 499";
+        }
+
+        status = ngx_array_push(tlcf->bearer_retry);
+        if (status == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *status = n;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    ngx_uint_t                  *status;
+    ngx_http_conf_ctx_t         *ctx;
+    ngx_http_token_place_t      *place;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    if (conf->bearer.data == NULL) {
+        conf->bearer = prev->bearer;
+        conf->bearer_file = prev->bearer_file;
+        conf->bearer_line = prev->bearer_line;
+    }
+
+    if (conf->bearer_header.data == NULL) {
+        conf->bearer_header = prev->bearer_header;
+        conf->bearer_scheme = prev->bearer_scheme;
+    }
+
+    if (conf->bearer_header.data == NULL) {
+        ngx_str_set(&conf->bearer_header, "Authorization");
+        ngx_str_set(&conf->bearer_scheme, "Bearer");
+    }
+
+    conf->bearer_lowcase = ngx_pnalloc(cf->pool, conf->bearer_header.len);
+    if (conf->bearer_lowcase == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    conf->bearer_hash = ngx_hash_strlow(conf->bearer_lowcase,
+                                        conf->bearer_header.data,
+                                        conf->bearer_header.len);
+
+    ngx_conf_merge_ptr_value(conf->bearer_retry, prev->bearer_retry,
+                             NGX_CONF_UNSET_PTR);
+
+    if (conf->bearer_retry == NGX_CONF_UNSET_PTR) {
+
+        conf->bearer_retry = ngx_array_create(cf->pool, 1, sizeof(ngx_uint_t));
+        if (conf->bearer_retry == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        status = ngx_array_push(conf->bearer_retry);
+        if (status == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *status = NGX_HTTP_UNAUTHORIZED;
+    }
+
+    ctx = cf->ctx;
+
+    conf->loc_conf = ctx->loc_conf;
+
+    if (!conf->enable && conf->bearer.len == 0) {
+        return NGX_CONF_OK;
+    }
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    place = ngx_array_push(&tmcf->places);
+    if (place == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    place->server = ngx_http_conf_get_module_srv_conf(cf,
+                                                      ngx_http_core_module);
+    place->location = ngx_http_conf_get_module_loc_conf(cf,
+                                                        ngx_http_core_module);
+    place->tlcf = conf;
+
+    return NGX_CONF_OK;
+}
+
+
+/* when all locations are known; sets used if any wants a token */
+
+char *
+ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_place_t      *place;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    *used = 0;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    place = tmcf->places.elts;
+
+    for (i = 0; i < tmcf->places.nelts; i++) {
+
+        /* a token location that inherits token_proxy_bearer has no use of it */
+
+        if (place[i].tlcf->enable || place[i].tlcf->bearer.len == 0) {
+            continue;
+        }
+
+        if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK
+            || ngx_http_token_bearer_check(cf, &place[i]) != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+
+        *used = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
+    ngx_http_token_place_t *place)
+{
+    ngx_str_t               *name;
+    ngx_uint_t               i;
+    ngx_http_token_place_t  *p;
+
+    name = &place->tlcf->bearer;
+    p = tmcf->places.elts;
+
+    for (i = 0; i < tmcf->places.nelts; i++) {
+
+        if (p[i].tlcf->enable && p[i].server == place->server
+            && !p[i].location->noname
+            && p[i].location->name.len == name->len
+            && ngx_strncmp(p[i].location->name.data, name->data, name->len)
+               == 0)
+        {
+            place->tlcf->bearer_location = p[i].tlcf;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "\"token_proxy_bearer\" names \"%V\", but the server has no "
+                  "such location with \"token_proxy on\" in %s:%ui",
+                  name, place->tlcf->bearer_file, place->tlcf->bearer_line);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/* proxy_set_header has precedence over headers of the request */
+
+static char *
+ngx_http_token_bearer_check(ngx_conf_t *cf, ngx_http_token_place_t *place)
+{
+    char                       *wrong;
+    ngx_uint_t                  i;
+    ngx_array_t               **headers;
+    ngx_keyval_t               *kv;
+    ngx_http_upstream_conf_t   *ucf;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = place->tlcf;
+
+    if (place->location->handler != tlcf->bearer_location->proxy_handler) {
+        return NGX_CONF_OK;
+    }
+
+    wrong = NULL;
+
+    ucf = tlcf->loc_conf[ngx_http_proxy_module.ctx_index];
+
+    if (!ucf->pass_request_headers) {
+        wrong = "proxy_pass_request_headers off";
+    }
+
+    headers = ngx_http_token_proxy_field(ucf, "proxy_set_header");
+
+    for (i = 0; *headers && i < (*headers)->nelts; i++) {
+
+        kv = (*headers)->elts;
+
+        if (kv[i].key.len == tlcf->bearer_header.len
+            && ngx_strncasecmp(kv[i].key.data, tlcf->bearer_header.data,
+                               kv[i].key.len)
+               == 0)
+        {
+            wrong = "proxy_set_header";
+        }
+    }
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%s\" in location \"%V\" would replace the header "
+                      "\"%V\" of \"token_proxy_bearer\" in %s:%ui",
+                      wrong, &place->location->name, &tlcf->bearer_header,
+                      tlcf->bearer_file, tlcf->bearer_line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}

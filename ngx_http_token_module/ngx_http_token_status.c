@@ -1,0 +1,620 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * token_proxy_status: what an operator sees, as JSON or for Prometheus.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+/* generous: names are bounded, and numbers have 20 digits at most */
+
+#define NGX_HTTP_TOKEN_STATUS_ZONE      4096
+#define NGX_HTTP_TOKEN_STATUS_ENDPOINT  8192
+
+
+typedef struct {
+    ngx_uint_t                      tokens;    /* that are valid */
+    ngx_uint_t                      backoffs;  /* entries that wait */
+    ngx_http_token_time_t           earliest;  /* expiry, 0 if none */
+} ngx_http_token_state_t;
+
+
+/* a copy of a zone, taken under its lock and written without it */
+
+typedef struct {
+    ngx_str_t                       name;
+    size_t                          size;
+    size_t                          used;
+    ngx_http_token_time_t           now;
+    ngx_http_token_shctx_t          sh;
+    ngx_http_token_state_t          states[NGX_HTTP_TOKEN_ENDPOINTS];
+} ngx_http_token_view_t;
+
+
+typedef struct ngx_http_token_metric_s  ngx_http_token_metric_t;
+
+typedef u_char *(*ngx_http_token_metric_pt)(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+
+struct ngx_http_token_metric_s {
+    char                           *name;
+    char                           *type;
+    char                           *help;
+    ngx_uint_t                      per_endpoint;
+    ngx_http_token_metric_pt        write;
+};
+
+
+static ngx_int_t ngx_http_token_status_handler(ngx_http_request_t *r);
+static ngx_http_token_view_t *ngx_http_token_status_views(
+    ngx_http_request_t *r, ngx_array_t *zones);
+static void ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
+    ngx_http_token_view_t *view);
+static ngx_uint_t ngx_http_token_status_wants_text(ngx_http_request_t *r);
+static u_char *ngx_http_token_status_json(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n);
+static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
+    ngx_http_token_view_t *view, ngx_uint_t n);
+static u_char *ngx_http_token_status_text(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n);
+static u_char *ngx_http_token_status_labels(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, char *suffix,
+    ngx_http_token_view_t *view, ngx_uint_t n);
+static u_char *ngx_http_token_metric_zone(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+static u_char *ngx_http_token_metric_requests(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+static u_char *ngx_http_token_metric_endpoint(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+static u_char *ngx_http_token_metric_fetches(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+static u_char *ngx_http_token_metric_duration(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n);
+
+
+static char  *ngx_http_token_outcome_names[] = {
+    "ok", "internal", "unreachable", "timeout", "incomplete", "invalid",
+    "refused", "busy", "broken", "backoff"
+};
+
+
+static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
+
+    { "token_proxy_cache_entries", "gauge",
+      "Entries of a cache zone.", 0, ngx_http_token_metric_zone },
+
+    { "token_proxy_cache_size_bytes", "gauge",
+      "Size of a cache zone.", 0, ngx_http_token_metric_zone },
+
+    { "token_proxy_cache_used_bytes", "gauge",
+      "Pages in use of a cache zone.", 0, ngx_http_token_metric_zone },
+
+    { "token_proxy_cache_evictions_total", "counter",
+      "Entries that gave way to others.", 0, ngx_http_token_metric_zone },
+
+    { "token_proxy_requests_total", "counter",
+      "Callers, by what the cache had for them.", 1,
+      ngx_http_token_metric_requests },
+
+    { "token_proxy_refreshes_total", "counter",
+      "Fetches ahead of an expiry.", 1, ngx_http_token_metric_endpoint },
+
+    { "token_proxy_fetches_total", "counter",
+      "Calls of a token endpoint that have ended, by how they did.", 1,
+      ngx_http_token_metric_fetches },
+
+    { "token_proxy_fetch_duration_seconds", "histogram",
+      "Time that a token endpoint took.", 1, ngx_http_token_metric_duration },
+
+    { "token_proxy_tokens", "gauge",
+      "Tokens that are valid.", 1, ngx_http_token_metric_endpoint },
+
+    { "token_proxy_earliest_expiry_seconds", "gauge",
+      "Time until the first of the valid tokens expires.", 1,
+      ngx_http_token_metric_endpoint },
+
+    { "token_proxy_backoff_entries", "gauge",
+      "Token requests that are not repeated yet after a failure.", 1,
+      ngx_http_token_metric_endpoint },
+
+    { NULL, NULL, NULL, 0, NULL }
+};
+
+
+char *
+ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "cannot share a location with another content handler";
+    }
+
+    clcf->handler = ngx_http_token_status_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_status_handler(ngx_http_request_t *r)
+{
+    size_t                       size;
+    ngx_buf_t                   *b;
+    ngx_int_t                    rc;
+    ngx_uint_t                   i, text;
+    ngx_array_t                 *zones;
+    ngx_chain_t                  out;
+    ngx_http_token_view_t       *views;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    tmcf = ngx_http_get_module_main_conf(r, ngx_http_token_module);
+
+    zones = &tmcf->zones;
+
+    views = ngx_http_token_status_views(r, zones);
+    if (views == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    size = NGX_HTTP_TOKEN_STATUS_ZONE;
+
+    for (i = 0; i < zones->nelts; i++) {
+        size += NGX_HTTP_TOKEN_STATUS_ZONE
+                + views[i].sh.nendpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT;
+    }
+
+    b = ngx_create_temp_buf(r->pool, size);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    text = ngx_http_token_status_wants_text(r);
+
+    b->last = text ? ngx_http_token_status_text(b->last, b->end, views,
+                                                zones->nelts)
+                   : ngx_http_token_status_json(b->last, b->end, views,
+                                                zones->nelts);
+
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = b->last - b->pos;
+
+    if (text) {
+        ngx_str_set(&r->headers_out.content_type,
+                    "text/plain; version=0.0.4");
+
+    } else {
+        ngx_str_set(&r->headers_out.content_type, "application/json");
+    }
+
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+static ngx_http_token_view_t *
+ngx_http_token_status_views(ngx_http_request_t *r, ngx_array_t *zones)
+{
+    ngx_uint_t               i;
+    ngx_shm_zone_t         **shm_zone;
+    ngx_http_token_view_t   *views;
+
+    views = ngx_pcalloc(r->pool, (zones->nelts + 1)
+                                 * sizeof(ngx_http_token_view_t));
+    if (views == NULL) {
+        return NULL;
+    }
+
+    shm_zone = zones->elts;
+
+    for (i = 0; i < zones->nelts; i++) {
+        ngx_http_token_status_view(shm_zone[i], &views[i]);
+    }
+
+    return views;
+}
+
+
+static void
+ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
+    ngx_http_token_view_t *view)
+{
+    ngx_queue_t             *q;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_zone_t   *zone;
+    ngx_http_token_shctx_t  *sh;
+    ngx_http_token_state_t  *state;
+
+    zone = shm_zone->data;
+
+    view->name = shm_zone->shm.name;
+    view->size = shm_zone->shm.size;
+    view->now = ngx_http_token_now();
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    view->sh = *sh;
+    view->used = view->size - zone->shpool->pfree * ngx_pagesize;
+
+    for (q = ngx_queue_head(&sh->queue);
+         q != ngx_queue_sentinel(&sh->queue);
+         q = ngx_queue_next(q))
+    {
+        tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
+
+        state = &view->states[tn->endpoint];
+
+        if (tn->retry_at > view->now) {
+            state->backoffs++;
+        }
+
+        if (tn->stored && tn->stored->expires > view->now) {
+            state->tokens++;
+
+            if (state->earliest == 0 || tn->stored->expires < state->earliest)
+            {
+                state->earliest = tn->stored->expires;
+            }
+        }
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+/* ?format=prometheus, or what Prometheus accepts */
+
+static ngx_uint_t
+ngx_http_token_status_wants_text(ngx_http_request_t *r)
+{
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
+        return (value.len == sizeof("prometheus") - 1
+                && ngx_strncmp(value.data, "prometheus", value.len) == 0);
+    }
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == sizeof("Accept") - 1
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "Accept", 6) == 0)
+        {
+            return (ngx_strlcasestrn(h[i].value.data,
+                                     h[i].value.data + h[i].value.len,
+                                     (u_char *) "text/plain",
+                                     sizeof("text/plain") - 2)
+                    || ngx_strlcasestrn(h[i].value.data,
+                                        h[i].value.data + h[i].value.len,
+                                        (u_char *) "openmetrics",
+                                        sizeof("openmetrics") - 2));
+        }
+    }
+}
+
+
+/* names come from configurations and URLs: quotes and such are not written */
+
+static u_char *
+ngx_http_token_status_name(u_char *p, u_char *last, u_char *name, size_t len)
+{
+    size_t  i;
+
+    for (i = 0; i < len && p < last; i++) {
+        *p++ = (name[i] <= 0x20 || name[i] >= 0x7f || name[i] == '"'
+                || name[i] == '\\')
+               ? '_' : name[i];
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_token_status_json(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n)
+{
+    ngx_uint_t              i, e;
+    ngx_http_token_view_t  *view;
+
+    p = ngx_slprintf(p, last, "{\"zones\":{");
+
+    for (i = 0; i < n; i++) {
+        view = &views[i];
+
+        p = ngx_slprintf(p, last, "%s\"", i ? "," : "");
+        p = ngx_http_token_status_name(p, last, view->name.data,
+                                       view->name.len);
+        p = ngx_slprintf(p, last, "\":{\"entries\":%ui,\"size_bytes\":%uz,"
+                         "\"used_bytes\":%uz,\"evictions\":%ui,"
+                         "\"endpoints\":{",
+                         view->sh.entries, view->size, view->used,
+                         view->sh.evictions);
+
+        for (e = 0; e < view->sh.nendpoints; e++) {
+            p = ngx_slprintf(p, last, "%s", e ? "," : "");
+            p = ngx_http_token_status_json_endpoint(p, last, view, e);
+        }
+
+        p = ngx_slprintf(p, last, "}}");
+    }
+
+    return ngx_slprintf(p, last, "}}\n");
+}
+
+
+static u_char *
+ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
+    ngx_http_token_view_t *view, ngx_uint_t n)
+{
+    ngx_uint_t                  i;
+    ngx_http_token_state_t     *state;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    state = &view->states[n];
+    endpoint = &view->sh.endpoints[n];
+
+    p = ngx_slprintf(p, last, "\"");
+    p = ngx_http_token_status_name(p, last, endpoint->name, endpoint->len);
+    p = ngx_slprintf(p, last, "\":{\"hits\":%ui,\"misses\":%ui,\"waits\":%ui,"
+                     "\"rejects\":%ui,\"refreshes\":%ui,\"fetches\":{",
+                     endpoint->hits, endpoint->misses, endpoint->waits,
+                     endpoint->rejects, endpoint->refreshes);
+
+    /* a backoff is no fetch */
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BACKOFF; i++) {
+        p = ngx_slprintf(p, last, "%s\"%s\":%ui", i ? "," : "",
+                         ngx_http_token_outcome_names[i],
+                         endpoint->outcomes[i]);
+    }
+
+    p = ngx_slprintf(p, last, "},\"fetch_seconds\":%uL.%03uL,\"tokens\":%ui,",
+                     endpoint->duration / 1000, endpoint->duration % 1000,
+                     state->tokens);
+
+    if (state->earliest) {
+        p = ngx_slprintf(p, last, "\"earliest_expiry_seconds\":%L,",
+                         (int64_t) (state->earliest - view->now) / 1000);
+    }
+
+    return ngx_slprintf(p, last, "\"backoff_entries\":%ui}", state->backoffs);
+}
+
+
+static u_char *
+ngx_http_token_status_text(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n)
+{
+    ngx_uint_t                i, e;
+    ngx_http_token_metric_t  *metric;
+
+    for (metric = ngx_http_token_metrics; metric->name; metric++) {
+
+        p = ngx_slprintf(p, last, "# HELP %s %s\n# TYPE %s %s\n",
+                         metric->name, metric->help,
+                         metric->name, metric->type);
+
+        for (i = 0; i < n; i++) {
+
+            if (!metric->per_endpoint) {
+                p = metric->write(p, last, metric, &views[i], 0);
+                continue;
+            }
+
+            for (e = 0; e < views[i].sh.nendpoints; e++) {
+                p = metric->write(p, last, metric, &views[i], e);
+            }
+        }
+    }
+
+    return p;
+}
+
+
+/* name, suffix, and the labels that every series has, open for more */
+
+static u_char *
+ngx_http_token_status_labels(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, char *suffix,
+    ngx_http_token_view_t *view, ngx_uint_t n)
+{
+    ngx_http_token_endpoint_t  *endpoint;
+
+    p = ngx_slprintf(p, last, "%s%s{zone=\"", metric->name, suffix);
+    p = ngx_http_token_status_name(p, last, view->name.data, view->name.len);
+
+    if (metric->per_endpoint) {
+        endpoint = &view->sh.endpoints[n];
+
+        p = ngx_slprintf(p, last, "\",endpoint=\"");
+        p = ngx_http_token_status_name(p, last, endpoint->name, endpoint->len);
+    }
+
+    return ngx_slprintf(p, last, "\"");
+}
+
+
+static u_char *
+ngx_http_token_metric_zone(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n)
+{
+    uint64_t  values[] = {
+        view->sh.entries, view->size, view->used, view->sh.evictions
+    };
+
+    p = ngx_http_token_status_labels(p, last, metric, "", view, n);
+
+    return ngx_slprintf(p, last, "} %uL\n",
+                        values[metric - ngx_http_token_metrics]);
+}
+
+
+static u_char *
+ngx_http_token_metric_requests(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n)
+{
+    ngx_uint_t                  i;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    static char  *status[] = { "hit", "miss", "wait", "reject" };
+
+    endpoint = &view->sh.endpoints[n];
+
+    ngx_uint_t  values[] = {
+        endpoint->hits, endpoint->misses, endpoint->waits, endpoint->rejects
+    };
+
+    for (i = 0; i < 4; i++) {
+        p = ngx_http_token_status_labels(p, last, metric, "", view, n);
+        p = ngx_slprintf(p, last, ",status=\"%s\"} %ui\n", status[i],
+                         values[i]);
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_token_metric_endpoint(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n)
+{
+    int64_t                  value;
+    ngx_http_token_state_t  *state;
+
+    state = &view->states[n];
+
+    if (ngx_strcmp(metric->name, "token_proxy_refreshes_total") == 0) {
+        value = view->sh.endpoints[n].refreshes;
+
+    } else if (ngx_strcmp(metric->name, "token_proxy_tokens") == 0) {
+        value = state->tokens;
+
+    } else if (ngx_strcmp(metric->name, "token_proxy_backoff_entries") == 0) {
+        value = state->backoffs;
+
+    } else {
+
+        /* there is no expiry where there is no token */
+
+        if (state->earliest == 0) {
+            return p;
+        }
+
+        value = (state->earliest - view->now) / 1000;
+    }
+
+    p = ngx_http_token_status_labels(p, last, metric, "", view, n);
+
+    return ngx_slprintf(p, last, "} %L\n", value);
+}
+
+
+static u_char *
+ngx_http_token_metric_fetches(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BACKOFF; i++) {
+        p = ngx_http_token_status_labels(p, last, metric, "", view, n);
+        p = ngx_slprintf(p, last, ",outcome=\"%s\"} %ui\n",
+                         ngx_http_token_outcome_names[i],
+                         view->sh.endpoints[n].outcomes[i]);
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_token_metric_duration(u_char *p, u_char *last,
+    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
+    ngx_uint_t n)
+{
+    ngx_uint_t                  i, count;
+    ngx_msec_t                  bound;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    endpoint = &view->sh.endpoints[n];
+    count = 0;
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS; i++) {
+
+        count += endpoint->buckets[i];
+
+        p = ngx_http_token_status_labels(p, last, metric, "_bucket", view, n);
+
+        if (i == NGX_HTTP_TOKEN_BUCKETS - 1) {
+            p = ngx_slprintf(p, last, ",le=\"+Inf\"} %ui\n", count);
+            break;
+        }
+
+        bound = ngx_http_token_stats_bounds[i];
+
+        p = ngx_slprintf(p, last, ",le=\"%M.%03M\"} %ui\n", bound / 1000,
+                         bound % 1000, count);
+    }
+
+    p = ngx_http_token_status_labels(p, last, metric, "_sum", view, n);
+    p = ngx_slprintf(p, last, "} %uL.%03uL\n", endpoint->duration / 1000,
+                     endpoint->duration % 1000);
+
+    p = ngx_http_token_status_labels(p, last, metric, "_count", view, n);
+
+    return ngx_slprintf(p, last, "} %ui\n", count);
+}

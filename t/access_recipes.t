@@ -1,0 +1,236 @@
+#!/usr/bin/perl
+
+# The configurations of docs/recipes.md, as they stand there but for ports,
+# files and the endpoint, with the checks that they promise.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use IO::Socket::INET;
+use MIME::Base64 qw(encode_base64);
+use Test::More;
+use Time::HiRes qw(sleep);
+use Token::Cert;
+use Token::Endpoint;
+use Token::Server;
+use Token::Util qw(slurp spew free_port wait_for);
+
+my $text = slurp(dirname(abs_path(__FILE__)) . '/../docs/recipes.md');
+my %recipes = $text =~ /^## ([^\n]+)\n.*?^```nginx\n(.*?)^```$/msg;
+my %untried = map { $_ => 1 } keys %recipes;
+
+my $endpoint = Token::Endpoint->new;
+my $app = 'https://app.example.com';
+my %from_app = (Origin => $app);
+my $preflight = { %from_app, 'Access-Control-Request-Method' => 'GET' };
+my $nginx;
+
+
+# The server of a recipe, in which each pair of strings has been replaced.
+sub recipe {
+    my ($name, @replace) = @_;
+    my $config = $recipes{$name} // die "no recipe $name\n";
+    my $port;
+
+    delete $untried{$name};
+    $nginx->stop if $nginx;
+
+    $nginx = Token::Server->new(env => {
+        CONSUMER_KEY => 'my-key', CONSUMER_SECRET => 'my-secret',
+        KIOSK_PASSWORD => 'kiosk-pw', ALICE_PASSWORD => 'alice-pw' });
+    $port = free_port();
+
+    push @replace, 'https://session.voxeet.com/v1/oauth2/token',
+        $endpoint->url;
+    push @replace, '127.0.0.1:8080', "127.0.0.1:$port", ' 8080',
+        " 127.0.0.1:$port", ' 8443', " 127.0.0.1:$port";
+
+    while (my ($from, $to) = splice @replace, 0, 2) {
+        $config =~ s/\Q$from\E/$to/g;
+    }
+
+    $config =~ s/\@DIR\@/$nginx->{dir}/g;
+    $nginx->configure(http => $config);
+    $nginx->start;
+    $nginx->{port} = $port;
+    note($name);
+}
+
+
+sub get { $nginx->get('/token', @_) }
+sub basic { (Authorization => 'Basic ' . encode_base64($_[0], '')) }
+sub options { $nginx->request('OPTIONS', '/token', $_[0]) }
+
+
+sub status {
+    my ($answer, $status, $what, $origin) = @_;
+
+    is($answer->{status}, $status, $what);
+    is($answer->{headers}{'access-control-allow-origin'}, $origin,
+        "$what: " . ($origin ? 'can be read' : 'no CORS header'));
+}
+
+
+recipe('The page and the token from one origin', '/srv/app', '@DIR@/html');
+spew($nginx->dir . '/html/index.html', 'the page');
+is($nginx->get('/index.html')->{content}, 'the page', 'the page is served');
+status(get(), 200, 'its request');
+status(get(Origin => 'https://evil.test'), 200, 'other pages cannot read');
+
+recipe('A page on another origin');
+status(get(%from_app), 200, 'the page', $app);
+status(get(Origin => 'http://localhost:3000'), 200, 'the page in development',
+    'http://localhost:3000');
+status(options($preflight), 204, 'a preflight', $app);
+my $calls = $endpoint->calls;
+status(get(Origin => 'https://evil.test'), 403, 'another page');
+is($endpoint->calls, $calls, 'another page: no call');
+status(get(), 200, 'curl');
+
+recipe('Preview deployments');
+status(get(%from_app), 200, 'the page', $app);
+status(get(Origin => 'https://pr-12.preview.example.com'), 200, 'a preview',
+    'https://pr-12.preview.example.com');
+status(get(Origin => 'https://pr-12.preview.example.com.evil.test'), 403,
+    'who looks like one');
+unlike($nginx->error_log, qr/\[warn\]/, 'no warning');
+
+recipe('Behind a proxy that ends TLS');
+like(forwarded('https://token.example.com'), qr/^HTTP\S+ 200/,
+    'a page of the same origin');
+like(forwarded('http://token.example.com'), qr/^HTTP\S+ 403/,
+    'the same without TLS');
+
+# as the balancer sends it
+sub forwarded {
+    return $nginx->raw("GET /token HTTP/1.1\r\nHost: token.example.com\r\n"
+        . "X-Forwarded-Proto: https\r\nOrigin: $_[0]\r\n"
+        . "Connection: close\r\n\r\n");
+}
+
+recipe('A page that sends cookies');
+my $answer = get(%from_app);
+status($answer, 200, 'the page', $app);
+is($answer->{headers}{'access-control-allow-credentials'}, 'true',
+    'credentials');
+is($answer->{headers}{'access-control-expose-headers'}, 'Retry-After',
+    'exposed headers');
+like(options({ %$preflight, 'Access-Control-Request-Headers' =>
+    'x-requested-with' })->{headers}{'access-control-allow-headers'},
+    qr/X-Requested-With/, 'a preflight with a header');
+
+recipe('Pages from files, and apps');
+status(get(Origin => 'null'), 200, 'a file', 'null');
+status(get(Origin => 'capacitor://localhost'), 200, 'an app',
+    'capacitor://localhost');
+status(get(%from_app), 403, 'a page');
+
+my $dir = $nginx->dir;
+chmod 0600, spew("$dir/tablet", "tablet-pw\n");
+
+recipe('A name and a password', '/run/secrets/tablet_password', "$dir/tablet");
+status(options($preflight), 204, 'a preflight', $app);
+status(get(%from_app), 401, 'no password', $app);
+status(get(%from_app, basic('kiosk:no')), 401, 'a wrong one', $app);
+status(get(%from_app, basic('kiosk:kiosk-pw')), 200, 'of the environment', $app);
+status(get(%from_app, basic('tablet:tablet-pw')), 200, 'of a file', $app);
+
+spew("$dir/htpasswd", 'alice:' . crypt('pw', '$6$saltsalt$') . "\n");
+
+recipe('An htpasswd file', '/etc/nginx/tokens.htpasswd', "$dir/htpasswd");
+status(options($preflight), 204, 'a preflight', $app);
+status(get(%from_app), 401, 'no password', $app);
+status(get(%from_app, basic('alice:pw')), 200, 'a right one', $app);
+is(scalar(grep { /YWxpY2U6/ } $endpoint->requests), 0,
+    'it does not reach the endpoint');
+
+# as status, which the service decides by the cookie
+my $service = Token::Endpoint->new(status => 403);
+
+recipe('A service that decides', 'http://127.0.0.1:9000/authorize',
+    $service->url);
+status(options($preflight), 204, 'a preflight', $app);
+is($service->calls, 0, 'a preflight: the service is not asked');
+$calls = $endpoint->calls;
+status(get(%from_app), 403, 'the service says no', $app);
+is($endpoint->calls, $calls, 'the service says no: no call');
+$service->answer(status => 200);
+status(get(%from_app, Cookie => 'session=1', basic('a:b')), 200,
+    'the service says yes', $app);
+$service->answer(status => 401, headers => ['WWW-Authenticate' => 'Bearer']);
+$answer = get(%from_app);
+status($answer, 401, 'the service wants a login', $app);
+is($answer->{headers}{'www-authenticate'}, 'Bearer', 'its challenge');
+
+recipe('Addresses');
+status(get(), 403, 'an address that is not listed');
+recipe('Addresses', '192.0.2.0/24', '127.0.0.0/8');
+status(get(), 200, 'an address that is listed');
+
+recipe('An address or a password');
+status(get(), 401, 'neither');
+status(get(basic('alice:alice-pw')), 200, 'a password');
+recipe('An address or a password', '192.0.2.0/24', '127.0.0.0/8');
+status(get(), 200, 'an address');
+
+recipe('So many requests a minute');
+status(options($preflight), 204, 'a preflight', $app) for 1 .. 8;
+my @got = map { get(%from_app)->{status} } 1 .. 8;
+is("@got", '200 200 200 200 200 200 429 429', 'a burst, and no more');
+status(get(%from_app), 429, 'the page can tell', $app);
+
+recipe('So many at a time');
+my @waiting = map { hanging() } 1, 2;
+sleep 0.1;
+status(get(%from_app), 429, 'one too many', $app);
+status(options($preflight), 204, 'a preflight', $app);
+close $_ for @waiting;
+$endpoint->answer;
+wait_for { get(%from_app)->{status} == 200 } 5;
+status(get(%from_app), 200, 'when they have gone', $app);
+
+# a request that waits for the endpoint
+sub hanging {
+    my $socket = IO::Socket::INET->new("127.0.0.1:$nginx->{port}");
+
+    $endpoint->answer(delay => 3);
+    print $socket "GET /token HTTP/1.1\r\nHost: x\r\nOrigin: $app\r\n\r\n";
+    $socket->flush;
+    return $socket;
+}
+
+my $ca = Token::Cert->authority($dir, 'devices-ca');
+my $other = Token::Cert->authority($dir, 'other-ca');
+my ($server, $device, $stranger) = ($ca->issue('token', 'localhost'),
+    $ca->issue('device', 'device'), $other->issue('stranger', 'stranger'));
+
+recipe('Client certificates', '/etc/nginx/token.crt', $server->file,
+    '/etc/nginx/token.key', $server->key, '/etc/nginx/devices-ca.crt',
+    $ca->file);
+is(curl(), 403, 'no certificate');
+is(curl('--cert', $device->file, '--key', $device->key), 200,
+    'a certificate of a device');
+is(curl('--cert', $stranger->file, '--key', $stranger->key), 400,
+    'a certificate of another authority');
+
+sub curl {
+    my $args = join ' ', map { "'$_'" } '-s', '-o', '/dev/null', '-w',
+        '%{http_code}', '--cacert', $ca->file, @_,
+        "https://localhost:$nginx->{port}/token";
+
+    return `curl $args`;
+}
+
+recipe('Referers');
+status(get(%from_app, Referer => "$app/page"), 200, 'the page', $app);
+status(get(%from_app, Referer => 'https://evil.test/'), 403, 'another page',
+    $app);
+status(get(Referer => 'https://evil.test/'), 403, 'an image of another page');
+
+is(join(', ', sort keys %untried), '', 'every recipe was tried');
+
+done_testing();

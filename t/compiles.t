@@ -1,0 +1,39 @@
+# The module's sources give no warning, with gcc and with clang.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+use File::Basename qw(basename dirname);
+use Test::More;
+use Token::Util qw($MODULE $ROOT slurp work_dir);
+
+# Where build.sh has configured nginx's sources.
+my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
+    map { dirname($MODULE) . "/$_" } 'installed/tree', 'tree';
+
+plan(skip_all => "no configured nginx beside $MODULE") if !$tree;
+
+my ($includes) = slurp("$tree/objs/Makefile") =~ /^ALL_INCS = ((?:.*\\\n)*.*)/m;
+my $dir = work_dir();
+
+$includes =~ s/\\\n//g;
+
+# nginx's callbacks have more parameters than each of them uses.
+my @flags = qw(-Wall -Wextra -Werror -Wno-unused-parameter -O2 -c);
+
+for my $compiler (qw(gcc clang)) {
+    SKIP: {
+        skip("no $compiler", 1) if system("$compiler --version > /dev/null 2>&1");
+
+        for my $source (glob "$ROOT/ngx_http_token_module/*.c") {
+            my $name = basename($source);
+            my $output = `cd '$tree' && $compiler @flags $includes -o '$dir/$name.o' '$source' 2>&1`;
+
+            is($?, 0, "$compiler: $name compiles");
+            is($output, '', "$compiler: $name gives no warning");
+        }
+    }
+}
+
+done_testing();

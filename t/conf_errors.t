@@ -1,0 +1,522 @@
+# What is wrong in a configuration, nginx -t says, with the directive, the file
+# and the line.
+
+use lib 't/lib';
+use Token;
+use Token::Util qw(slurp);
+
+# Sections of this file:
+#
+# --- inside  lines of a token location whose endpoint is not set
+# --- says    the message without its place; $FILE stands for nginx.conf
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    my $inside = $block->inside;
+
+    $block->set_value(config => <<"END") if defined $inside;
+        location = /token {
+            token_proxy  on;
+            $inside
+        }
+END
+
+    if (defined(my $says = $block->says)) {
+        chomp $says;
+        $block->set_value(must_die => '');
+        $block->set_value(error_log =>
+            [qr{\[emerg\] \d+\#\d+: \Q$says\E in \S+/nginx\.conf:\d+$}]);
+    }
+
+    $block->set_value(request => 'DELETE /token')
+        unless defined $block->request;
+});
+
+# The line that is named is one of the module's.
+add_test_cleanup_handler(sub {
+    my ($block) = @_;
+
+    if (defined $block->says) {
+        my ($file, $line) = slurp("$ENV{TEST_NGINX_SERVROOT}/logs/error.log")
+            =~ /\[emerg\].* in (\S+):(\d+)$/m;
+        my @lines = split /\n/, slurp($file);
+
+        main::like($lines[$line - 1], qr/token_proxy/,
+            $block->name . ' - the line');
+    }
+});
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: no endpoint
+--- inside eval: ''
+--- says
+"token_proxy" needs "token_proxy_endpoint"
+
+
+
+=== TEST 2: an endpoint without token_proxy is a warning
+--- config
+    location = /token {
+        token_proxy_endpoint  http://127.0.0.1/token;
+    }
+--- request
+GET /token
+--- error_code: 404
+--- error_log eval
+[qr{\[warn\].*"token_proxy_endpoint" in location "/token" is not used without "token_proxy on" in \S+/nginx\.conf:\d+}, 'No such file']
+
+
+
+=== TEST 3: an endpoint that is no URL
+--- inside: token_proxy_endpoint  session.example.com/token;
+--- says
+no "http://" or "https://" in "token_proxy_endpoint" "session.example.com/token"
+
+
+
+=== TEST 4: an endpoint of another scheme
+--- inside: token_proxy_endpoint  ftp://session.example.com/token;
+--- says
+no "http://" or "https://" in "token_proxy_endpoint" "ftp://session.example.com/token"
+
+
+
+=== TEST 5: an endpoint without a host
+--- inside: token_proxy_endpoint  http:///token;
+--- says
+no host in "token_proxy_endpoint" "http:///token"
+
+
+
+=== TEST 6: an endpoint with a port that is none
+--- inside: token_proxy_endpoint  http://127.0.0.1:99999/token;
+--- says
+invalid port in "token_proxy_endpoint" "http://127.0.0.1:99999/token"
+
+
+
+=== TEST 7: an endpoint with a fragment
+--- inside: token_proxy_endpoint  http://127.0.0.1/token#a;
+--- says
+a fragment is not allowed in "token_proxy_endpoint" "http://127.0.0.1/token#a"
+
+
+
+=== TEST 8: an endpoint with a space
+--- inside: token_proxy_endpoint  "http://127.0.0.1/token a";
+--- says
+invalid character in "token_proxy_endpoint" "http://127.0.0.1/token a"
+
+
+
+=== TEST 9: an empty endpoint
+--- inside: token_proxy_endpoint  "";
+--- says
+no "http://" or "https://" in "token_proxy_endpoint" ""
+
+
+
+=== TEST 10: an endpoint whose host is not known
+--- inside: token_proxy_endpoint  http://no-such-host.invalid/token;
+--- says
+host not found in upstream "no-such-host.invalid"
+
+
+
+=== TEST 11: an endpoint with a variable that is not known
+--- inside: token_proxy_endpoint  http://127.0.0.1/$no_such_variable;
+--- must_die
+--- error_log
+[emerg]
+unknown "no_such_variable" variable
+
+
+
+=== TEST 12: two endpoints
+--- inside
+token_proxy_endpoint  http://127.0.0.1/a;
+            token_proxy_endpoint  http://127.0.0.1/b;
+--- says
+"token_proxy_endpoint" directive is duplicate
+
+
+
+=== TEST 13: an endpoint at server level
+--- config
+    token_proxy_endpoint  http://127.0.0.1/a;
+--- says
+"token_proxy_endpoint" directive is not allowed here
+
+
+
+=== TEST 14: token_proxy at server level
+--- config
+    token_proxy  on;
+--- says
+"token_proxy" directive is not allowed here
+
+
+
+=== TEST 15: token_proxy in an "if" block
+--- config
+    location / {
+        if ($arg_a) {
+            token_proxy  on;
+        }
+    }
+--- says
+"token_proxy" directive is not allowed here
+
+
+
+=== TEST 16: token_proxy that is neither on nor off
+--- config
+    location = /token {
+        token_proxy  yes;
+    }
+--- says
+invalid value "yes" in "token_proxy" directive, it must be "on" or "off"
+
+
+
+=== TEST 17: two token_proxy
+--- inside
+token_proxy  on;
+--- says
+"token_proxy" directive is duplicate
+
+
+
+=== TEST 18: proxy_pass before it
+--- config
+    location = /token {
+        proxy_pass            http://127.0.0.1;
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+    }
+--- says
+"token_proxy" cannot share location "/token" with another content handler, such as "proxy_pass"
+
+
+
+=== TEST 19: proxy_pass after it
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        proxy_pass            http://127.0.0.1;
+    }
+--- says
+"token_proxy" cannot share location "/token" with another content handler, such as "proxy_pass"
+
+
+
+=== TEST 20: another content handler
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            stub_status;
+--- says
+"token_proxy" cannot share location "/token" with another content handler, such as "proxy_pass"
+
+
+
+=== TEST 21: fastcgi_pass
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            fastcgi_pass  127.0.0.1:9000;
+--- says
+"token_proxy" cannot share location "/token" with another content handler, such as "proxy_pass"
+
+
+
+=== TEST 22: a field that nobody knows
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields    access_token acces_token;
+--- says
+unknown field "acces_token" in "token_proxy_fields", use "*" alone for every member of an answer
+
+
+
+=== TEST 23: "*" with others
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields    access_token *;
+--- says
+unknown field "*" in "token_proxy_fields", use "*" alone for every member of an answer
+
+
+
+=== TEST 24: a field that stands twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields    scope access_token scope;
+--- says
+duplicate field "scope" in "token_proxy_fields"
+
+
+
+=== TEST 25: an empty field
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields    "";
+--- says
+unknown field "" in "token_proxy_fields", use "*" alone for every member of an answer
+
+
+
+=== TEST 26: no field
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields;
+--- says
+invalid number of arguments in "token_proxy_fields" directive
+
+
+
+=== TEST 27: two lists of fields
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields    scope;
+            token_proxy_fields    access_token;
+--- says
+"token_proxy_fields" directive is duplicate
+
+
+
+=== TEST 28: a method that is not meant
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_methods   GET PUT;
+--- says
+unknown method "PUT" in "token_proxy_methods"
+
+
+
+=== TEST 29: a method in small letters
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_methods   get;
+--- says
+unknown method "get" in "token_proxy_methods"
+
+
+
+=== TEST 30: a method that stands twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_methods   GET POST GET;
+--- says
+duplicate method "GET" in "token_proxy_methods"
+
+
+
+=== TEST 31: two lists of methods
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_methods   GET;
+            token_proxy_methods   POST;
+--- says
+"token_proxy_methods" directive is duplicate
+
+
+
+=== TEST 32: an auth method that nobody knows
+--- inside
+token_proxy_endpoint     http://127.0.0.1/token;
+            token_proxy_auth_method  basic;
+--- says
+unknown method "basic" in "token_proxy_auth_method"
+
+
+
+=== TEST 33: an encoding that nobody knows
+--- inside
+token_proxy_endpoint     http://127.0.0.1/token;
+            token_proxy_auth_method  client_secret_basic encoding=url;
+--- says
+invalid parameter "encoding=url" in "token_proxy_auth_method"
+
+
+
+=== TEST 34: an encoding where none is used
+--- inside
+token_proxy_endpoint     http://127.0.0.1/token;
+            token_proxy_auth_method  client_secret_post encoding=raw;
+--- says
+"token_proxy_auth_method" has an encoding with "client_secret_basic" only
+
+
+
+=== TEST 35: two auth methods
+--- inside
+token_proxy_endpoint     http://127.0.0.1/token;
+            token_proxy_auth_method  none;
+            token_proxy_auth_method  client_secret_post;
+--- says
+"token_proxy_auth_method" directive is duplicate
+
+
+
+=== TEST 36: two grant types
+--- inside
+token_proxy_endpoint    http://127.0.0.1/token;
+            token_proxy_grant_type  a;
+            token_proxy_grant_type  b;
+--- says
+"token_proxy_grant_type" directive is duplicate
+
+
+
+=== TEST 37: an empty grant type
+--- inside
+token_proxy_endpoint    http://127.0.0.1/token;
+            token_proxy_grant_type  "";
+--- says
+"token_proxy_grant_type" directive must not be empty
+
+
+
+=== TEST 38: a parameter that stands twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_param     scope a;
+            token_proxy_param     scope b;
+--- says
+duplicate parameter "scope" in "token_proxy_param"
+
+
+
+=== TEST 39: parameters that are the module's own
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_param     client_secret  a;
+--- says
+parameter "client_secret" cannot be set by "token_proxy_param"
+
+
+
+=== TEST 40: a parameter without a name
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_param     ""  a;
+--- says
+parameter "" cannot be set by "token_proxy_param"
+
+
+
+=== TEST 41: a parameter without a value
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_param     scope;
+--- says
+invalid number of arguments in "token_proxy_param" directive
+
+
+
+=== TEST 42: a size that is none
+--- inside
+token_proxy_endpoint           http://127.0.0.1/token;
+            token_proxy_max_response_size  big;
+--- says
+"token_proxy_max_response_size" directive invalid value
+
+
+
+=== TEST 43: a size of zero
+--- inside
+token_proxy_endpoint           http://127.0.0.1/token;
+            token_proxy_max_response_size  0;
+--- says
+"token_proxy_max_response_size" directive must not be zero
+
+
+
+=== TEST 44: a negative size
+--- inside
+token_proxy_endpoint           http://127.0.0.1/token;
+            token_proxy_max_response_size  -1;
+--- says
+"token_proxy_max_response_size" directive invalid value
+
+
+
+=== TEST 45: a size beyond all memory
+--- inside
+token_proxy_endpoint           http://127.0.0.1/token;
+            token_proxy_max_response_size  99999999999g;
+--- says
+"token_proxy_max_response_size" directive invalid value
+
+
+
+=== TEST 46: two sizes
+--- inside
+token_proxy_endpoint           http://127.0.0.1/token;
+            token_proxy_max_response_size  1k;
+            token_proxy_max_response_size  2k;
+--- says
+"token_proxy_max_response_size" directive is duplicate
+
+
+
+=== TEST 47: verification that is neither on nor off
+--- inside
+token_proxy_endpoint    http://127.0.0.1/token;
+            token_proxy_ssl_verify  optional;
+--- says
+invalid value "optional" in "token_proxy_ssl_verify" directive, it must be "on" or "off"
+
+
+
+=== TEST 48: two trusted certificates
+--- inside
+token_proxy_endpoint                 http://127.0.0.1/token;
+            token_proxy_ssl_trusted_certificate  a;
+            token_proxy_ssl_trusted_certificate  b;
+--- says
+"token_proxy_ssl_trusted_certificate" directive is duplicate
+
+
+
+=== TEST 49: an empty trusted certificate
+--- inside
+token_proxy_endpoint                 http://127.0.0.1/token;
+            token_proxy_ssl_trusted_certificate  "";
+--- says
+"token_proxy_ssl_trusted_certificate" directive must not be empty
+
+
+
+=== TEST 50: a directive that is not known
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_secret    a;
+--- says
+unknown directive "token_proxy_secret"
+
+
+
+=== TEST 51: what is wrong in an "if" block is found as well
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+
+        if ($arg_a) {
+            token_proxy_fields  scope;
+        }
+    }
+--- says
+"token_proxy_fields" directive is not allowed here
+
+
+
+=== TEST 52: a location that is right, for comparison
+--- inside: token_proxy_endpoint  http://127.0.0.1/token;
+--- error_code: 405
+--- no_error_log
+[emerg]
+[warn]

@@ -1,0 +1,41 @@
+
+/*
+ * The options of the sanitizers, linked into nginx: the environment does not
+ * reach a binary that another nginx has started.
+ */
+
+
+#define OPTIONS                                                               \
+    "halt_on_error=1:abort_on_error=0:exitcode=99:log_path=" REPORTS ":"
+
+
+const char *__asan_default_options(void);
+const char *__lsan_default_options(void);
+const char *__ubsan_default_options(void);
+
+
+const char *
+__asan_default_options(void)
+{
+    return OPTIONS
+           "detect_leaks=1:"
+           "detect_stack_use_after_return=1:"
+           "strict_string_checks=1:"
+           "check_initialization_order=1:"
+           "allocator_may_return_null=1";
+}
+
+
+const char *
+__lsan_default_options(void)
+{
+    return "print_suppressions=0:suppressions=" SUPPRESSIONS "/lsan.supp";
+}
+
+
+const char *
+__ubsan_default_options(void)
+{
+    return OPTIONS "print_stacktrace=1:"
+           "suppressions=" SUPPRESSIONS "/ubsan.supp";
+}
