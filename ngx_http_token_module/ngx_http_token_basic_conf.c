@@ -103,6 +103,13 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    if (password.is_file) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"file:\" in \"%V\" takes no variables",
+                           &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
     user = ngx_array_push(tlcf->basic.users);
     if (user == NULL) {
         return NGX_CONF_ERROR;

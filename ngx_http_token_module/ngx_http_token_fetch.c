@@ -204,13 +204,16 @@ static ngx_int_t
 ngx_http_token_evaluate_value(ngx_http_request_t *r,
     ngx_http_token_value_t *value, ngx_str_t *text)
 {
-    if (value->complex) {
-        return ngx_http_complex_value(r, value->complex, text);
+    if (value->complex == NULL) {
+        *text = value->text;
+        return NGX_OK;
     }
 
-    *text = value->text;
+    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
-    return NGX_OK;
+    return value->is_file ? ngx_http_token_file(r, text, text) : NGX_OK;
 }
 
 

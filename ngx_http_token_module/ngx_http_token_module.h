@@ -33,6 +33,7 @@
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
+    ngx_uint_t                      is_file;  /* what it evaluates to: a path */
     u_char                         *file;     /* where it was configured */
     ngx_uint_t                      line;
 } ngx_http_token_value_t;
@@ -351,6 +352,18 @@ u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
  */
 ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
     ngx_str_t *secret, ngx_uint_t form, ngx_str_t *value);
+
+
+/* ngx_http_token_file.c */
+
+#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
+
+/*
+ * Reads a file whose name depends on variables, with what was read of it a
+ * moment ago.  Returns NGX_OK, or NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
+    ngx_str_t *text);
 
 
 /* ngx_http_token_json.c */

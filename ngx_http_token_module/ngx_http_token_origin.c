@@ -366,8 +366,8 @@ ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
 
     if (origins->any) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "a list of \"token_proxy_cors_origin\" has no effect "
-                           "beside \"*\"");
+                           "a list of \"token_proxy_cors_origin\" has no "
+                           "effect beside \"*\"");
     }
 
     key = origins->keys.elts;

@@ -9,9 +9,6 @@
 #include "ngx_http_token_module.h"
 
 
-#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
-
-
 static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
@@ -48,6 +45,11 @@ ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     } else if (ngx_strncmp(arg->data, "file:", 5) == 0) {
         rest.len = arg->len - 5;
         rest.data = arg->data + 5;
+
+        if (ngx_http_script_variables_count(&rest)) {
+            value->is_file = 1;
+            return ngx_http_token_value_complex(cf, &rest, value);
+        }
 
         rv = ngx_http_token_value_file(cf, &rest, &value->text);
 
