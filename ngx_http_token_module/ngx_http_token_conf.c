@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
@@ -17,7 +17,6 @@ static char *ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post,
 ngx_conf_post_t  ngx_http_token_not_empty = {
     ngx_http_token_check_not_empty
 };
-
 
 
 static ngx_conf_bitmask_t  ngx_http_token_methods[] = {

@@ -8,6 +8,7 @@
 
 
 #include "ngx_http_token_cache.h"
+#include "ngx_http_token_conf.h"
 
 #include <openssl/evp.h>
 

@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);

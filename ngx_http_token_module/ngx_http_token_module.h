@@ -256,99 +256,12 @@ typedef struct {
 } ngx_http_token_ctx_t;
 
 
-/* ngx_http_token_conf.c */
-
-char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-/* ngx_http_token_auth_conf.c */
-
-char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-void ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf);
-
-/* Chooses the algorithm, and checks that it and the key fit. */
-char *ngx_http_token_init_auth(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
-
-
-/* ngx_http_token_cache_conf.c */
-
-char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-char *ngx_http_token_merge_cache(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-
-
-/* ngx_http_token_bearer_conf.c */
-
-char *ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
-
-
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-
-
-/* ngx_http_token_status.c */
-
-char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-/* ngx_http_token_key.c */
-
-/*
- * Prepares what of a token request's identity is constant.  Called after
- * ngx_http_token_init_request().
- */
-char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
-
-
-extern ngx_conf_post_t  ngx_http_token_not_empty;
-
-
-/* ngx_http_token_merge.c */
-
-char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf);
 
 
 /* ngx_http_token_secret.c */
@@ -420,6 +333,9 @@ ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
 ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
+/* Holds what cJSON would take to RFC 8259: NGX_OK or NGX_DECLINED. */
+ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
+
 /*
  * The lifetime in milliseconds, of expires_in as a number or a string with a
  * number: at most ten years, 0 if it is not positive, -1 if there is none.
@@ -454,6 +370,18 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 ngx_int_t ngx_http_token_add_endpoint_variables(ngx_conf_t *cf);
+
+
+/* ngx_http_token_proxy.c */
+
+/*
+ * Both prepare the proxy module's configuration of a token request, before it
+ * is merged with prev, the token location's.
+ */
+char *ngx_http_token_set_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+char *ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev);
 
 /* Where a directive of the proxy module keeps its value in a configuration. */
 void *ngx_http_token_proxy_field(void *conf, char *name);
@@ -525,12 +453,6 @@ void ngx_http_token_fetch_result(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
 
-/* ngx_http_token_zone.c */
-
-char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
 /* ngx_http_token_wait.c: news between workers */
 
 ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
@@ -593,7 +515,6 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
-
 
 
 /* ngx_http_token_variables.c */
