@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON in, the subset out.  cJSON parses every name and every value; what is
- * handed on are the bytes that were sent, so that numbers keep their digits
+ * JSON in, the subset out.  cJSON parses what has escapes or is nested; what
+ * is handed on are the bytes that were sent, so that numbers keep their digits
  * and strings their escapes.
  */
 
