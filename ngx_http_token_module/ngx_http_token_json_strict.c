@@ -14,8 +14,8 @@
 
 
 static u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_plain_bytes(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_strict_utf8(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_digits(u_char *p, u_char *last);
 
 
@@ -63,7 +63,12 @@ ngx_http_token_json_strict(u_char *p, u_char *last)
 static u_char *
 ngx_http_token_json_strict_string(u_char *p, u_char *last)
 {
-    while (p < last) {
+    for ( ;; ) {
+        p = ngx_http_token_json_plain_bytes(p, last);
+
+        if (p == last) {
+            return NULL;
+        }
 
         if (*p == '"') {
             return p + 1;
@@ -103,8 +108,34 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
             return NULL;
         }
     }
+}
 
-    return NULL;
+
+/* skips what means nothing in a string, eight bytes at a time */
+
+static u_char *
+ngx_http_token_json_plain_bytes(u_char *p, u_char *last)
+{
+    uint64_t  w, quote, slash;
+
+    const uint64_t  ones = 0x0101010101010101, tops = 0x8080808080808080;
+
+    while (last - p >= 8) {
+        ngx_memcpy(&w, p, 8);
+
+        quote = w ^ (ones * '"');
+        slash = w ^ (ones * '\\');
+
+        /* a byte below zero, at least, after it has been made smaller */
+
+        if ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops) {
+            break;
+        }
+
+        p += 8;
+    }
+
+    return p;
 }
 
 
@@ -136,7 +167,7 @@ ngx_http_token_json_strict_utf8(u_char *p, u_char *last)
 
 /* number = [ "-" ] int [ frac ] [ exp ], RFC 8259 section 6 */
 
-static u_char *
+u_char *
 ngx_http_token_json_strict_number(u_char *p, u_char *last)
 {
     if (*p == '-') {
