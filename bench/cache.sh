@@ -7,13 +7,13 @@
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 rounds=${1:-9}
 seconds=${2:-2}
 
-prepare
+prepare wrk
 
 measure() {
     local workers=$1 port endpoint name round hit return

@@ -1,5 +1,5 @@
 # Sourced by the benchmarks: an nginx to measure, load, CPU time, medians.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD_DIR:-$ROOT/build}
@@ -21,16 +21,16 @@ fail() {
 }
 
 
-# shellcheck source=../scripts/packages.sh
+# shellcheck source=scripts/packages.sh
 . "$ROOT/scripts/packages.sh"
-# shellcheck source=../scripts/module.sh
+# shellcheck source=scripts/module.sh
 . "$ROOT/scripts/module.sh"
 
 
-# prepare [PACKAGE...]: the module, wrk, and a directory in BENCH.
+# prepare PACKAGE...: the module, the packages, and a directory in BENCH.
 prepare() {
     choose_build
-    need_packages "${BUILD_PACKAGES[@]}" wrk curl procps "$@"
+    need_packages "${BUILD_PACKAGES[@]}" curl "$@"
     build_module > /dev/null
 
     BENCH=$(mktemp -d "${TMPDIR:-/tmp}/token-bench.XXXXXX")
@@ -126,12 +126,17 @@ wait_until() {
 
 # workers PID: of that nginx, without its cache manager.
 workers() {
-    local pid
+    local pid children
 
-    for pid in $(cat "/proc/$1/task/$1/children"); do
+    # it does not end with a newline
+    read -ra children < "/proc/$1/task/$1/children" || true
+
+    for pid in "${children[@]}"; do
         tr '\0' ' ' < "/proc/$pid/cmdline" | grep -q 'worker process' &&
             printf '%s ' "$pid"
     done
+
+    return 0
 }
 
 

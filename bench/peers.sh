@@ -7,13 +7,13 @@
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 rounds=${1:-7}
 seconds=${2:-2}
 
-prepare libnginx-mod-http-js libnginx-mod-http-lua lua-cjson "${NODE_PACKAGES[@]}"
+prepare wrk libnginx-mod-http-js libnginx-mod-http-lua lua-cjson "${NODE_PACKAGES[@]}"
 npm_ci "$ROOT/bench/peers" > /dev/null
 
 modules=$(modules_path)
