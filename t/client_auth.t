@@ -192,7 +192,7 @@ token_proxy_private_key  "";
 --- directives
 token_proxy_private_key  directory;
 --- refused eval
-qr/directory.key" is not a file in \S+:\d+/
+qr/directory.key" of "token_proxy_private_key" is not a file in \S+:\d+/
 
 
 
@@ -436,7 +436,7 @@ the client secret is shorter than the 64 bytes that RFC 7518 wants for HS512 in
 token_proxy_auth_method  private_key_jwt;
 token_proxy_private_key  pkcs1;
 --- error_log
-pkcs1.key" can be read by every user
+pkcs1.key" of "token_proxy_private_key" can be read by every user
 
 
 
