@@ -22,6 +22,8 @@ commands:
     --sanitize     ... with an nginx and a module that have AddressSanitizer,
                    LeakSanitizer and UndefinedBehaviorSanitizer
     --valgrind     ... of a named set, under valgrind's memcheck
+    --suite NAME   ... with the nginx of another suite of Debian (trixie,
+                   forky), in a folder below build/
     --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
@@ -63,6 +65,8 @@ fail() {
 . "$ROOT/scripts/variants.sh"
 # shellcheck source=scripts/fuzz.sh
 . "$ROOT/scripts/fuzz.sh"
+# shellcheck source=scripts/suite.sh
+. "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -107,15 +111,18 @@ COMMAND=
 ARGS=()
 NGINX_SOURCE=
 VARIANT=
+SUITE=
 CC=${CC:-}
 WERROR=yes
 
 while (( $# )); do
     case $1 in
-        --nginx-source | --cc)
+        --nginx-source | --cc | --suite)
             (( $# > 1 )) || fail "$1 needs a value"
             if [[ $1 == --cc ]]; then
                 CC=$2
+            elif [[ $1 == --suite ]]; then
+                SUITE=$2
             else
                 NGINX_SOURCE=$(cd "$2" 2> /dev/null && pwd) || fail "no directory $2"
             fi
@@ -149,7 +156,7 @@ choose_build
 case ${COMMAND:-build} in
     build)      build ;;
     run)        run "${ARGS[@]}" ;;
-    test)       run_tests "${ARGS[@]}" ;;
+    test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     install)    install_module ;;
     clean)      clean ;;
