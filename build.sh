@@ -21,6 +21,8 @@ commands:
   test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
     --sanitize     ... with an nginx and a module that have AddressSanitizer,
                    LeakSanitizer and UndefinedBehaviorSanitizer
+    --valgrind     ... of a named set, under valgrind's memcheck
+    --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
   install          build, then copy the module to nginx's modules
@@ -119,7 +121,9 @@ while (( $# )); do
             fi
             shift
             ;;
-        --sanitize)             VARIANT=sanitize ;;
+        --sanitize | --valgrind | --coverage)
+            VARIANT=${1#--}
+            ;;
         --werror)               WERROR=yes ;;
         --no-werror)            WERROR=no ;;
         -h | --help)            COMMAND=help ;;

@@ -533,7 +533,8 @@ ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
     /*
      * nginx shares the sessions of an upstream among all locations: one that
-     * a location has verified by other certificates would count here
+     * a location has verified by other certificates, or that was begun with
+     * the client certificate of another location, would count here
      */
 
     ucf->ssl_session_reuse = 0;
