@@ -3,7 +3,7 @@
 # What a hit costs: CPU time per request of the workers, against "return 200"
 # with the same body and headers in the same nginx, in turn; the medians.
 #
-#     bench/cache.sh [ROUNDS] [SECONDS]
+#     bench/cache.sh [ROUNDS] [SECONDS] ["WORKERS ..."]
 
 set -euo pipefail
 
@@ -88,5 +88,6 @@ say "Medians of $rounds rounds of $seconds s; CPU time in microseconds per reque
 say
 say '| workers | hit | return 200 | ratio | of single pairs |'
 say '|---|---|---|---|---|'
-measure 1
-measure 2
+for workers in ${3:-1 2}; do
+    measure "$workers"
+done

@@ -3,11 +3,8 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD_DIR:-$ROOT/build}
-MODULE=ngx_http_token_module
+SO=$BUILD/ngx_http_token_module.so
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-NGINX_SOURCE=
-CC=${CC:-gcc}
-WERROR=yes
 
 
 say() {
@@ -21,17 +18,23 @@ fail() {
 }
 
 
+# what scripts/packages.sh wants to know
+NGINX_SOURCE=
+VARIANT=
+CC=${CC:-gcc}
+
 # shellcheck source=scripts/packages.sh
 . "$ROOT/scripts/packages.sh"
-# shellcheck source=scripts/module.sh
-. "$ROOT/scripts/module.sh"
+
+
+choose_packages
 
 
 # prepare PACKAGE...: the module, the packages, and a directory in BENCH.
 prepare() {
-    choose_build
-    need_packages "${BUILD_PACKAGES[@]}" curl "$@"
-    build_module > /dev/null
+    "$ROOT/build.sh" build > /dev/null
+    need_packages curl "$@"
+    NGINX=$(command -v nginx)
 
     BENCH=$(mktemp -d "${TMPDIR:-/tmp}/token-bench.XXXXXX")
     trap cleanup EXIT
