@@ -11,6 +11,8 @@
 
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
+static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_bearer_check(ngx_conf_t *cf,
     ngx_http_token_place_t *place);
 
@@ -191,6 +193,7 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ctx = cf->ctx;
 
     conf->loc_conf = ctx->loc_conf;
+    conf->bearer_outer = prev;
 
     if (!conf->enable && conf->bearer.len == 0) {
         return NGX_CONF_OK;
@@ -220,6 +223,7 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 {
     ngx_uint_t                   i;
     ngx_http_token_place_t      *place;
+    ngx_http_token_loc_conf_t   *tlcf;
     ngx_http_token_main_conf_t  *tmcf;
 
     *used = 0;
@@ -237,9 +241,22 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
         }
 
         if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK
+            || ngx_http_token_bearer_variable(cf, place[i].tlcf) != NGX_CONF_OK
             || ngx_http_token_bearer_check(cf, &place[i]) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
+        }
+
+        if (place[i].location->handler) {
+            place[i].tlcf->bearer_handler = place[i].location->handler;
+            place[i].location->handler = ngx_http_token_bearer_content_handler;
+
+        } else if (place[i].location->noname) {
+
+            /* "if" without a handler of its own leaves the location's */
+
+            tlcf = place[i].tlcf;
+            tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
         }
 
         *used = 1;
@@ -279,6 +296,32 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
                   name, place->tlcf->bearer_file, place->tlcf->bearer_line);
 
     return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    u_char     *p;
+    size_t      i;
+    ngx_str_t   name;
+
+    name.len = sizeof("http_") - 1 + tlcf->bearer_header.len;
+    name.data = ngx_pnalloc(cf->pool, name.len);
+    if (name.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    p = ngx_cpymem(name.data, "http_", sizeof("http_") - 1);
+
+    for (i = 0; i < tlcf->bearer_header.len; i++) {
+        p[i] = (tlcf->bearer_lowcase[i] == '-') ? '_'
+                                                : tlcf->bearer_lowcase[i];
+    }
+
+    tlcf->bearer_variable = ngx_http_get_variable_index(cf, &name);
+
+    return (tlcf->bearer_variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
 }
 
 

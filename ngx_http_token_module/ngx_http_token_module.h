@@ -170,8 +170,11 @@ struct ngx_http_token_loc_conf_s {
     /* made when the configuration has been read */
 
     ngx_http_token_loc_conf_t      *bearer_location;
+    ngx_http_token_loc_conf_t      *bearer_outer;     /* of an "if" */
     ngx_uint_t                      bearer_hash;
     u_char                         *bearer_lowcase;
+    ngx_http_handler_pt             bearer_handler;   /* of the content */
+    ngx_int_t                       bearer_variable;  /* $http_ and its name */
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     u_char                         *digest;   /* of it, if all of it is */
@@ -285,7 +288,8 @@ char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
