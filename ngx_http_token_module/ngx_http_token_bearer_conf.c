@@ -17,6 +17,21 @@ static char *ngx_http_token_bearer_check(ngx_conf_t *cf,
     ngx_http_token_place_t *place);
 
 
+/* what upstream modules write themselves */
+
+static ngx_str_t  ngx_http_token_connection_headers[] = {
+    ngx_string("Host"),
+    ngx_string("Connection"),
+    ngx_string("Content-Length"),
+    ngx_string("Transfer-Encoding"),
+    ngx_string("Keep-Alive"),
+    ngx_string("Expect"),
+    ngx_string("Upgrade"),
+    ngx_string("TE"),
+    ngx_null_string
+};
+
+
 char *
 ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -55,7 +70,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
 
     size_t      i;
     u_char      ch;
-    ngx_str_t  *value;
+    ngx_str_t  *value, *name;
 
     if (tlcf->bearer_header.data) {
         return "is duplicate";
@@ -67,7 +82,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
         ch = value[1].data[i] | 0x20;
 
         if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
-            && value[1].data[i] != '-')
+            && value[1].data[i] != '-' && value[1].data[i] != '_')
         {
             break;
         }
@@ -77,9 +92,25 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
         return "needs the name of a header";
     }
 
+    for (name = ngx_http_token_connection_headers; name->len; name++) {
+
+        if (value[1].len == name->len
+            && ngx_strncasecmp(value[1].data, name->data, name->len) == 0)
+        {
+            return "cannot be used, as this header is the connection's";
+        }
+    }
+
     tlcf->bearer_header = value[1];
 
     if (cf->args->nelts == 3) {
+
+        for (i = 0; i < value[2].len; i++) {
+            if (value[2].data[i] <= 0x20 || value[2].data[i] > 0x7e) {
+                return "needs a scheme without spaces";
+            }
+        }
+
         tlcf->bearer_scheme = value[2];
     }
 
@@ -95,7 +126,7 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
     ngx_int_t    n;
     ngx_str_t   *value;
-    ngx_uint_t   i, *status;
+    ngx_uint_t   i, k, *status;
 
     if (tlcf->bearer_retry != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -124,6 +155,14 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
         if (n < 400 || n > 499) {
             return "takes on, off, or statuses from 400 to 499";
+        }
+
+        status = tlcf->bearer_retry->elts;
+
+        for (k = 0; k < tlcf->bearer_retry->nelts; k++) {
+            if (status[k] == (ngx_uint_t) n) {
+                return "has a status twice";
+            }
         }
 
         status = ngx_array_push(tlcf->bearer_retry);
