@@ -320,10 +320,6 @@ static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
-    if (ngx_http_token_bearer_filter(r) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
     ngx_http_token_basic_header_filter(r);
 
     if (ngx_http_token_header_filter(r) != NGX_OK
@@ -390,9 +386,15 @@ ngx_http_token_init(ngx_conf_t *cf)
     }
 
     if (bearers
-        && ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_token_bearer_handler)
-           != NGX_OK)
+        && (ngx_http_token_add_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE,
+                                       ngx_http_token_bearer_rewrite_handler)
+            != NGX_OK
+            || ngx_http_token_add_handler(cf, NGX_HTTP_REWRITE_PHASE,
+                                         ngx_http_token_bearer_rewrite_handler)
+               != NGX_OK
+            || ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                          ngx_http_token_bearer_handler)
+               != NGX_OK))
     {
         return NGX_ERROR;
     }

@@ -187,8 +187,11 @@ struct ngx_http_token_loc_conf_s {
     /* made when the configuration has been read */
 
     ngx_http_token_loc_conf_t      *bearer_location;
+    ngx_http_token_loc_conf_t      *bearer_outer;     /* of an "if" */
     ngx_uint_t                      bearer_hash;
     u_char                         *bearer_lowcase;
+    ngx_http_handler_pt             bearer_handler;   /* of the content */
+    ngx_int_t                       bearer_variable;  /* $http_ and its name */
 
     ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
     ngx_str_t                       identity; /* of keys and certificates */
@@ -259,7 +262,8 @@ typedef struct {
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_filter(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
