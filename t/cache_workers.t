@@ -15,7 +15,7 @@ use Token::Server;
 use Token::Util qw(slurp wait_for);
 
 # A thousand connections need as many descriptors, and some more.
-if (`ulimit -n` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
+if (`sh -c 'ulimit -n'` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
     $ENV{TOKEN_LIMIT} = 1;
     exec '/bin/sh', '-c', 'ulimit -n 4096; exec "$@"', 'sh', $^X, $0, @ARGV;
 }
