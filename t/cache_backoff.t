@@ -248,6 +248,7 @@ for my $case (
 }
 
 no_secrets($nginx);
+$nginx->stop;
 done_testing;
 
 

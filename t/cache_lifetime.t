@@ -168,6 +168,7 @@ for my $case (['short', 1], ['short', '1.5'], ['ttl', undef]) {
 }
 
 no_secrets($nginx);
+$nginx->stop;
 done_testing;
 
 
