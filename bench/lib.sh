@@ -6,6 +6,7 @@ BUILD=${BUILD_DIR:-$ROOT/build}
 MODULE=ngx_http_token_module
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 NGINX_SOURCE=
+VARIANT=
 CC=${CC:-gcc}
 WERROR=yes
 
