@@ -23,6 +23,8 @@ commands:
                    LeakSanitizer and UndefinedBehaviorSanitizer
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
+  deb              build a Debian package, libnginx-mod-http-token, for the
+                   installed nginx: it is in build/deb/
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -61,6 +63,8 @@ fail() {
 . "$ROOT/scripts/variants.sh"
 # shellcheck source=scripts/fuzz.sh
 . "$ROOT/scripts/fuzz.sh"
+# shellcheck source=scripts/deb.sh
+. "$ROOT/scripts/deb.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -147,6 +151,7 @@ case ${COMMAND:-build} in
     run)        run "${ARGS[@]}" ;;
     test)       run_tests "${ARGS[@]}" ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
+    deb)        build_deb ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;
