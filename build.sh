@@ -27,6 +27,7 @@ commands:
     --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
+  lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -67,6 +68,8 @@ fail() {
 . "$ROOT/scripts/fuzz.sh"
 # shellcheck source=scripts/suite.sh
 . "$ROOT/scripts/suite.sh"
+# shellcheck source=scripts/lint.sh
+. "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -158,6 +161,7 @@ case ${COMMAND:-build} in
     run)        run "${ARGS[@]}" ;;
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
+    lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;
