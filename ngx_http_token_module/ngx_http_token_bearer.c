@@ -13,12 +13,21 @@ struct ngx_http_token_bearer_s {
     ngx_http_token_request_t        request;
     ngx_http_token_got_t           *got;
     ngx_str_t                       token;
-    ngx_list_t                      headers;   /* of the caller */
-    ngx_uint_t                      level;     /* of his log */
     ngx_int_t                       phase_handler;
 
+    /* what is replaced while the upstream request is made */
+
+    ngx_http_request_t             *applied;   /* to whom, NULL if to none */
+    ngx_list_t                      headers;   /* of the caller */
+    ngx_uint_t                      level;     /* of his log */
+
+    /* whom the module stands in front of */
+
+    ngx_int_t                     (*create_request)(ngx_http_request_t *r);
+    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
+
     unsigned                        waiting:1;
-    unsigned                        applied:1;
     unsigned                        retried:1;
 };
 
@@ -33,16 +42,29 @@ static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
     ngx_uint_t outcome, time_t retry_after);
 static ngx_int_t ngx_http_token_bearer_decode(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
+static ngx_http_token_bearer_t *ngx_http_token_bearer_inherit(
+    ngx_http_request_t *r, ngx_http_token_ctx_t *ctx);
+static void ngx_http_token_bearer_watch(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_int_t ngx_http_token_bearer_create_request(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_reinit_request(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_process_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
-static void ngx_http_token_bearer_restore(ngx_http_request_t *r,
+static ngx_uint_t ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
+    ngx_table_elt_t *headers);
+static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
+static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
-static void ngx_http_token_bearer_cleanup(void *data);
-static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf);
+static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
 static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
+
+
+/* whose token stands among the headers of a request just now */
+
+static ngx_http_token_bearer_t  *ngx_http_token_bearer_applied;
 
 
 /* a handler of the precontent phase: access has been granted by then */
@@ -50,7 +72,6 @@ static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_token_bearer_handler(ngx_http_request_t *r)
 {
-    ngx_http_cleanup_t         *cln;
     ngx_http_token_ctx_t       *ctx;
     ngx_http_token_bearer_t    *bearer;
     ngx_http_token_loc_conf_t  *tlcf;
@@ -71,14 +92,9 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
     if (bearer == NULL) {
 
         bearer = ngx_pcalloc(r->pool, sizeof(ngx_http_token_bearer_t));
-        cln = ngx_http_cleanup_add(r, 0);
-
-        if (bearer == NULL || cln == NULL) {
+        if (bearer == NULL) {
             return NGX_ERROR;
         }
-
-        cln->handler = ngx_http_token_bearer_cleanup;
-        cln->data = r;
 
         ctx->bearer = bearer;
     }
@@ -151,7 +167,13 @@ ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
 
     fetch->request = &bearer->request;
 
-    if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
+    rc = ngx_http_token_fetch(r, fetch);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -189,7 +211,6 @@ static ngx_int_t
 ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
-    ngx_log_t             *log;
     ngx_http_token_ctx_t  *ctx;
     ngx_http_token_got_t  *got;
 
@@ -217,19 +238,6 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     default: /* NGX_ERROR */
         return NGX_ERROR;
     }
-
-    if (ngx_http_token_bearer_header(r, bearer) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* whoever makes the upstream request writes its headers to a debug log */
-
-    log = r->connection->log;
-
-    bearer->level = log->log_level;
-    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
-
-    bearer->applied = 1;
 
     return NGX_DECLINED;
 }
@@ -283,9 +291,181 @@ ngx_http_token_bearer_decode(ngx_http_request_t *r,
 }
 
 
+/* the content handler of a location with token_proxy_bearer */
+
+ngx_int_t
+ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_bearer_t    *bearer;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    bearer = ctx->bearer ? ctx->bearer : ngx_http_token_bearer_inherit(r, ctx);
+
+    if (bearer == NULL || ngx_http_token_bearer_header(r, bearer) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = tlcf->bearer_handler(r);
+
+    ngx_http_token_bearer_restore(bearer);
+
+    /* it may have been redirected, and have another upstream */
+
+    if (ngx_http_get_module_ctx(r, ngx_http_token_module) == ctx
+        && r->upstream)
+    {
+        ngx_http_token_bearer_watch(r, bearer);
+    }
+
+    return rc;
+}
+
+
+/*
+ * A subrequest that the content handler makes, for a slice or to update a cache
+ * in the background, starts there.
+ */
+
+static ngx_http_token_bearer_t *
+ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
+{
+    ngx_http_token_ctx_t     *parent;
+    ngx_http_token_bearer_t  *bearer;
+
+    parent = r->parent ? ngx_http_get_module_ctx(r->parent,
+                                                 ngx_http_token_module)
+                       : NULL;
+
+    if (parent == NULL || parent->bearer == NULL) {
+        return NULL;
+    }
+
+    bearer = ngx_palloc(r->pool, sizeof(ngx_http_token_bearer_t));
+    if (bearer == NULL) {
+        return NULL;
+    }
+
+    *bearer = *parent->bearer;
+
+    if (parent->bearer->applied) {
+        r->headers_in.headers = bearer->headers;
+        bearer->applied = NULL;
+    }
+
+    ctx->bearer = bearer;
+
+    return bearer;
+}
+
+
+static void
+ngx_http_token_bearer_watch(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    /* a body may have to be read before the upstream request is made */
+
+    if (u->create_request != ngx_http_token_bearer_create_request) {
+        bearer->create_request = u->create_request;
+        u->create_request = ngx_http_token_bearer_create_request;
+    }
+
+    if (u->process_header != ngx_http_token_bearer_process_header) {
+        bearer->process_header = u->process_header;
+        u->process_header = ngx_http_token_bearer_process_header;
+    }
+
+    if (u->reinit_request != ngx_http_token_bearer_reinit_request) {
+        bearer->reinit_request = u->reinit_request;
+        u->reinit_request = ngx_http_token_bearer_reinit_request;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_create_request(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ngx_http_token_bearer_header(r, ctx->bearer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ctx->bearer->create_request(r);
+
+    ngx_http_token_bearer_restore(ctx->bearer);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_reinit_request(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    rc = ctx->bearer->reinit_request(r);
+
+    ngx_http_token_bearer_watch(r, ctx->bearer);
+
+    return rc;
+}
+
+
+/* before an error page is looked for, or another server is asked */
+
+static ngx_int_t
+ngx_http_token_bearer_process_header(ngx_http_request_t *r)
+{
+    ngx_int_t                 rc;
+    ngx_http_token_ctx_t     *ctx;
+    ngx_http_token_bearer_t  *bearer;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    bearer = ctx->bearer;
+
+    rc = bearer->process_header(r);
+
+    ngx_http_token_bearer_watch(r, bearer);
+
+    if (rc == NGX_OK && ngx_http_token_bearer_refused(r)
+        && ngx_http_token_bearer_again(r, bearer))
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "token was refused with status %ui, trying another one",
+                      r->upstream->headers_in.status_n);
+
+        ngx_http_token_bearer_repeat(r, bearer);
+
+        return NGX_ERROR;
+    }
+
+    return rc;
+}
+
+
 /*
  * The upstream modules send what is in the list of headers: it is replaced by
- * one with the token, until the response is there.
+ * one with the token, while they do.
  */
 
 static ngx_int_t
@@ -293,69 +473,43 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
     u_char                     *p;
-    ngx_list_t                  headers;
-    ngx_uint_t                  i;
-    ngx_table_elt_t            *h, *new;
+    ngx_log_t                  *log;
+    ngx_list_t                 *list;
+    ngx_uint_t                  n;
     ngx_list_part_t            *part;
+    ngx_table_elt_t            *headers, *new;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    if (ngx_list_init(&headers, r->pool, 20, sizeof(ngx_table_elt_t))
-        != NGX_OK)
-    {
+    /* a variable with that header is the caller's, whoever asks for it next */
+
+    (void) ngx_http_get_indexed_variable(r, tlcf->bearer_variable);
+
+    list = &r->headers_in.headers;
+    n = 1;
+
+    for (part = &list->part; part; part = part->next) {
+        n += part->nelts;
+    }
+
+    headers = ngx_palloc(r->pool, n * sizeof(ngx_table_elt_t));
+
+    p = ngx_pnalloc(r->pool, tlcf->bearer_scheme.len + 1 + bearer->token.len);
+
+    if (headers == NULL || p == NULL) {
         return NGX_ERROR;
     }
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == tlcf->bearer_header.len
-            && ngx_strncasecmp(h[i].key.data, tlcf->bearer_header.data,
-                               h[i].key.len)
-               == 0)
-        {
-            continue;
-        }
-
-        new = ngx_list_push(&headers);
-        if (new == NULL) {
-            return NGX_ERROR;
-        }
-
-        *new = h[i];
-    }
-
-    new = ngx_list_push(&headers);
-    if (new == NULL) {
-        return NGX_ERROR;
-    }
+    new = headers + ngx_http_token_bearer_copy(list, &tlcf->bearer_header,
+                                               headers);
 
     ngx_memzero(new, sizeof(ngx_table_elt_t));
 
     new->hash = tlcf->bearer_hash;
     new->key = tlcf->bearer_header;
     new->lowcase_key = tlcf->bearer_lowcase;
-
-    new->value.data = ngx_pnalloc(r->pool, tlcf->bearer_scheme.len + 1
-                                           + bearer->token.len);
-    if (new->value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = new->value.data;
+    new->value.data = p;
 
     if (tlcf->bearer_scheme.len) {
         p = ngx_cpymem(p, tlcf->bearer_scheme.data, tlcf->bearer_scheme.len);
@@ -366,115 +520,136 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     new->value.len = p - new->value.data;
 
-    bearer->headers = r->headers_in.headers;
+    bearer->applied = r;
+    bearer->headers = *list;
 
-    r->headers_in.headers = headers;
+    ngx_http_token_bearer_applied = bearer;
 
-    if (headers.last == &headers.part) {
-        r->headers_in.headers.last = &r->headers_in.headers.part;
-    }
+    list->part.elts = headers;
+    list->part.nelts = new + 1 - headers;
+    list->part.next = NULL;
+    list->last = &list->part;
+    list->nalloc = n;
+
+    /* whoever makes the upstream request writes its headers to a debug log */
+
+    log = r->connection->log;
+
+    bearer->level = log->log_level;
+    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
 
     return NGX_OK;
 }
 
 
-/* so that a log of the caller's headers has no token in it */
+/* all but those with the name; returns how many */
+
+static ngx_uint_t
+ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
+    ngx_table_elt_t *headers)
+{
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+#if (nginx_version >= 1023000)
+    ngx_uint_t        k;
+#endif
+
+    n = 0;
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == name->len
+                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+            {
+                continue;
+            }
+
+            headers[n] = h[i];
+
+#if (nginx_version >= 1023000)
+
+            /* headers with one name are linked */
+
+            for (k = 0; k < n; k++) {
+                if (headers[k].next == &h[i]) {
+                    headers[k].next = &headers[n];
+                }
+            }
+#endif
+
+            n++;
+        }
+    }
+
+    return n;
+}
+
 
 static void
-ngx_http_token_bearer_restore(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer)
+ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer)
 {
+    ngx_http_request_t  *r;
+
+    r = bearer->applied;
+
+    if (r == NULL) {
+        return;
+    }
+
     r->headers_in.headers = bearer->headers;
 
     r->connection->log->log_level |= bearer->level & NGX_LOG_DEBUG_HTTP;
 
-    bearer->applied = 0;
-}
+    bearer->applied = NULL;
 
-
-static void
-ngx_http_token_bearer_cleanup(void *data)
-{
-    ngx_http_request_t *r = data;
-
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    if (ctx && ctx->bearer && ctx->bearer->applied) {
-        ngx_http_token_bearer_restore(r, ctx->bearer);
-    }
+    ngx_http_token_bearer_applied = NULL;
 }
 
 
 /*
- * For the header filter: NGX_DECLINED if the response is not to be sent, as
- * the API is asked again.
+ * A handler of the rewrite phases: a request that fails at once may be sent to
+ * an error page from within the content handler, and the token is not for it.
  */
 
 ngx_int_t
-ngx_http_token_bearer_filter(ngx_http_request_t *r)
+ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r)
 {
-    ngx_uint_t                  another;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_bearer_t    *bearer;
-    ngx_http_token_loc_conf_t  *tlcf, *token;
+    ngx_http_token_bearer_t  *bearer;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    bearer = ngx_http_token_bearer_applied;
 
-    if (ctx == NULL || ctx->bearer == NULL || !ctx->bearer->applied) {
-        return NGX_OK;
+    if (bearer && bearer->applied == r) {
+        ngx_http_token_bearer_restore(bearer);
     }
-
-    bearer = ctx->bearer;
-
-    ngx_http_token_bearer_restore(r, bearer);
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (!ngx_http_token_bearer_refused(r, tlcf)) {
-        return NGX_OK;
-    }
-
-    token = bearer->request.tlcf;
-
-    another = 1;
-
-    if (bearer->got->digest) {
-        another = ngx_http_token_cache_drop(token->cache->data,
-                                            bearer->got->digest,
-                                            bearer->got->serial,
-                                            token->backoff_min);
-    }
-
-    if (!another || bearer->retried || !ngx_http_token_bearer_repeatable(r)) {
-        return NGX_OK;
-    }
-
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "token was refused with status %ui, trying another one",
-                  r->headers_out.status);
-
-    ngx_http_token_bearer_repeat(r, bearer);
 
     return NGX_DECLINED;
 }
 
 
 static ngx_uint_t
-ngx_http_token_bearer_refused(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_bearer_refused(ngx_http_request_t *r)
 {
-    ngx_uint_t   i, *status;
+    ngx_uint_t                  i, *status;
+    ngx_http_token_loc_conf_t  *tlcf;
 
-    if (r->upstream == NULL || tlcf->bearer_retry == NULL) {
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
+
+        /* a response that was cached says nothing about this token */
+
         return 0;
     }
 
     status = tlcf->bearer_retry->elts;
 
     for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
-        if (status[i] == r->headers_out.status) {
+        if (status[i] == r->upstream->headers_in.status_n) {
             return 1;
         }
     }
@@ -483,7 +658,30 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r,
 }
 
 
-/* safe methods without a body, and nothing of the response is sent yet */
+/* the token is dropped in any case */
+
+static ngx_uint_t
+ngx_http_token_bearer_again(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *token;
+
+    got = bearer->got;
+    token = bearer->request.tlcf;
+
+    if (got->digest
+        && !ngx_http_token_cache_drop(token->cache->data, got->digest,
+                                      got->serial, token->backoff_min))
+    {
+        return 0;
+    }
+
+    return !bearer->retried && ngx_http_token_bearer_repeatable(r);
+}
+
+
+/* safe methods without a body */
 
 static ngx_uint_t
 ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
@@ -492,21 +690,17 @@ ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
         return 0;
     }
 
-    if (r->request_body
-        && (r->request_body->bufs || r->request_body->temp_file))
-    {
-        return 0;
-    }
-
-    return (r->upstream->cleanup != NULL && !r->upstream->header_sent);
+    return (r->request_body == NULL
+            || (r->request_body->bufs == NULL
+                && r->request_body->temp_file == NULL));
 }
 
 
 /*
  * The upstream is ended as ngx_http_upstream_create() ends one that has to
  * give way to another, and the phases are run again from the precontent phase
- * on.  The second reference is for the upstream code that called the filter,
- * which ends the request once more when it is told that it failed.
+ * on.  The second reference is for the upstream code that called, which ends
+ * the request once more when it is told that it failed.
  */
 
 static void
@@ -525,9 +719,8 @@ ngx_http_token_bearer_repeat(ngx_http_request_t *r,
 
     r->main->count++;
 
-    ngx_http_clean_header(r);
-
     r->phase_handler = bearer->phase_handler;
+    r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_core_run_phases;
 
     if (ngx_http_post_request(r, NULL) != NGX_OK) {

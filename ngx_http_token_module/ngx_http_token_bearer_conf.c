@@ -6,13 +6,30 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
+static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_bearer_check(ngx_conf_t *cf,
     ngx_http_token_place_t *place);
+
+
+/* what upstream modules write themselves */
+
+static ngx_str_t  ngx_http_token_connection_headers[] = {
+    ngx_string("Host"),
+    ngx_string("Connection"),
+    ngx_string("Content-Length"),
+    ngx_string("Transfer-Encoding"),
+    ngx_string("Keep-Alive"),
+    ngx_string("Expect"),
+    ngx_string("Upgrade"),
+    ngx_string("TE"),
+    ngx_null_string
+};
 
 
 char *
@@ -53,7 +70,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
 
     size_t      i;
     u_char      ch;
-    ngx_str_t  *value;
+    ngx_str_t  *value, *name;
 
     if (tlcf->bearer_header.data) {
         return "is duplicate";
@@ -65,7 +82,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
         ch = value[1].data[i] | 0x20;
 
         if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
-            && value[1].data[i] != '-')
+            && value[1].data[i] != '-' && value[1].data[i] != '_')
         {
             break;
         }
@@ -75,9 +92,25 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
         return "needs the name of a header";
     }
 
+    for (name = ngx_http_token_connection_headers; name->len; name++) {
+
+        if (value[1].len == name->len
+            && ngx_strncasecmp(value[1].data, name->data, name->len) == 0)
+        {
+            return "cannot be used, as this header is the connection's";
+        }
+    }
+
     tlcf->bearer_header = value[1];
 
     if (cf->args->nelts == 3) {
+
+        for (i = 0; i < value[2].len; i++) {
+            if (value[2].data[i] <= 0x20 || value[2].data[i] > 0x7e) {
+                return "needs a scheme without spaces";
+            }
+        }
+
         tlcf->bearer_scheme = value[2];
     }
 
@@ -93,7 +126,7 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
     ngx_int_t    n;
     ngx_str_t   *value;
-    ngx_uint_t   i, *status;
+    ngx_uint_t   i, k, *status;
 
     if (tlcf->bearer_retry != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -122,6 +155,14 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
         if (n < 400 || n > 499) {
             return "takes on, off, or statuses from 400 to 499";
+        }
+
+        status = tlcf->bearer_retry->elts;
+
+        for (k = 0; k < tlcf->bearer_retry->nelts; k++) {
+            if (status[k] == (ngx_uint_t) n) {
+                return "has a status twice";
+            }
         }
 
         status = ngx_array_push(tlcf->bearer_retry);
@@ -191,6 +232,7 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ctx = cf->ctx;
 
     conf->loc_conf = ctx->loc_conf;
+    conf->bearer_outer = prev;
 
     if (!conf->enable && conf->bearer.len == 0) {
         return NGX_CONF_OK;
@@ -220,6 +262,7 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 {
     ngx_uint_t                   i;
     ngx_http_token_place_t      *place;
+    ngx_http_token_loc_conf_t   *tlcf;
     ngx_http_token_main_conf_t  *tmcf;
 
     *used = 0;
@@ -237,9 +280,22 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
         }
 
         if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK
+            || ngx_http_token_bearer_variable(cf, place[i].tlcf) != NGX_CONF_OK
             || ngx_http_token_bearer_check(cf, &place[i]) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
+        }
+
+        if (place[i].location->handler) {
+            place[i].tlcf->bearer_handler = place[i].location->handler;
+            place[i].location->handler = ngx_http_token_bearer_content_handler;
+
+        } else if (place[i].location->noname) {
+
+            /* "if" without a handler of its own leaves the location's */
+
+            tlcf = place[i].tlcf;
+            tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
         }
 
         *used = 1;
@@ -279,6 +335,32 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
                   name, place->tlcf->bearer_file, place->tlcf->bearer_line);
 
     return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    u_char     *p;
+    size_t      i;
+    ngx_str_t   name;
+
+    name.len = sizeof("http_") - 1 + tlcf->bearer_header.len;
+    name.data = ngx_pnalloc(cf->pool, name.len);
+    if (name.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    p = ngx_cpymem(name.data, "http_", sizeof("http_") - 1);
+
+    for (i = 0; i < tlcf->bearer_header.len; i++) {
+        p[i] = (tlcf->bearer_lowcase[i] == '-') ? '_'
+                                                : tlcf->bearer_lowcase[i];
+    }
+
+    tlcf->bearer_variable = ngx_http_get_variable_index(cf, &name);
+
+    return (tlcf->bearer_variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
 }
 
 

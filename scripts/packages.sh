@@ -4,7 +4,7 @@
 # What the tests need, besides Test::Nginx itself.
 TEST_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                liblist-moreutils-perl libwww-perl libipc-run-perl liburi-perl
-               curl openssl)
+               curl openssl prometheus)
 
 
 # Packages that may be had in other ways, and so are asked for only where

@@ -231,6 +231,47 @@ status(get(%from_app, Referer => 'https://evil.test/'), 403, 'another page',
     $app);
 status(get(Referer => 'https://evil.test/'), 403, 'an image of another page');
 
+my $id = 'https://id.example.com/oauth2/token';
+
+`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $dir/es256.key 2>&1`;
+recipe('A key instead of a secret', $id, $endpoint->url,
+    '/etc/nginx/client.key', "$dir/es256.key");
+status(get(), 200, 'an assertion');
+like(($endpoint->requests)[-1], qr/client_id=my-key&.*&client_assertion=eyJ/,
+    'an assertion: it is sent');
+
+recipe('A certificate instead of a secret', $id, $endpoint->url,
+    '/etc/nginx/client.crt', $server->file,
+    '/etc/nginx/client.key', $server->key);
+status(get(), 200, 'a certificate');
+like(($endpoint->requests)[-1],
+    qr/\r\n\r\ngrant_type=client_credentials&client_id=my-key$/,
+    'a certificate: the id alone is sent');
+
+recipe("A token in exchange for the caller's", $id, $endpoint->url);
+status(get(), 401, 'no token');
+$calls = $endpoint->calls;
+my $alice = get(Authorization => 'Bearer alice')->{content};
+like(($endpoint->requests)[-1], qr/&subject_token=alice&subject_token_type=/,
+    'the caller\'s token is sent');
+isnt(get(Authorization => 'bearer bob')->{content}, $alice,
+    'another caller gets another one');
+is(get(Authorization => 'Bearer alice')->{content}, $alice,
+    'the same one gets it again');
+is($endpoint->calls - $calls, 2, 'a call for each');
+
+recipe("A refresh token of the caller's own", $id, $endpoint->url);
+status($nginx->request(POST => '/token', { %from_app,
+    'Content-Type' => 'application/x-www-form-urlencoded' },
+    'grant_type=refresh_token&refresh_token=mine'), 200, 'a page', $app);
+like(($endpoint->requests)[-1],
+    qr/\r\n\r\ngrant_type=refresh_token&refresh_token=mine$/,
+    'the refresh token is sent');
+$endpoint->next({ status => 400, body => '{"error":"invalid_grant"}' });
+status($nginx->request(POST => '/token', { %from_app,
+    'Content-Type' => 'application/x-www-form-urlencoded' },
+    'grant_type=refresh_token&refresh_token=old'), 400, 'an old one', $app);
+
 is(join(', ', sort keys %untried), '', 'every recipe was tried');
 
 done_testing();

@@ -1,0 +1,70 @@
+# What nginx -t says about token_proxy_bearer and token_proxy_status.
+
+use strict;
+use warnings;
+use lib 't/lib';
+
+use Test::More;
+use Token::Cache;
+use Token::Server;
+
+my $nginx = Token::Server->new;
+my $token = location('token', 'http://127.0.0.1:1/');
+my $pass = 'proxy_pass http://127.0.0.1:1;';
+
+for (
+    ["location / { token_proxy_bearer /none; $pass }",
+        qr/names "\/none", but the server has no such location/],
+    ["location /a { $pass } location / { token_proxy_bearer /a; $pass }",
+        qr/names "\/a", but the server has no such location/],
+    ["location / { token_proxy_bearer /token; token_proxy_bearer /token; $pass }",
+        qr/"token_proxy_bearer" directive is duplicate/],
+    ['location / { token_proxy_bearer ""; }', qr/needs the name of a token/],
+    ["location / { token_proxy_bearer /token; proxy_set_header authorization x; $pass }",
+        qr/"proxy_set_header" in location "\/" would replace the header "Auth/],
+    ["location / { token_proxy_bearer /token; proxy_pass_request_headers off; $pass }",
+        qr/"proxy_pass_request_headers off" in location "\/" would replace/],
+    ["location / { token_proxy_bearer_header 'a b'; }", qr/name of a header/],
+    ["location / { token_proxy_bearer_header ''; }", qr/name of a header/],
+    ["location / { token_proxy_bearer_header 'A[b'; }", qr/name of a header/],
+    ["location / { token_proxy_bearer_header A B; token_proxy_bearer_header A; }",
+        qr/is duplicate/],
+    ["location / { token_proxy_bearer_header A '\xc3\xa9'; }", qr/scheme/],
+    ["location / { token_proxy_bearer_header A 'b c'; }", qr/scheme/],
+    (map { ["location / { token_proxy_bearer_header $_; }",
+        qr/header is the connection's/] }
+        qw(Host content-length Connection Transfer-Encoding)),
+    (map { ["location / { token_proxy_bearer_retry $_; }",
+        qr/takes on, off, or statuses from 400 to 499/] }
+        '200', '500', 'x', 'on off', '401 off', '-1', '401 401x'),
+    ["location / { token_proxy_bearer_retry 401 401; }", qr/twice/],
+    ["location / { token_proxy_bearer_retry on; token_proxy_bearer_retry on; }",
+        qr/is duplicate/],
+    ["location / { $pass token_proxy_status; }",
+        qr/cannot share a location with another content handler/],
+) {
+    my ($config, $message) = @$_;
+    my ($status, $output) = $nginx->configure(http => zone(),
+        server => $token . $config)->test;
+
+    isnt($status, 0, $config);
+    like($output, $message, '... is told why');
+}
+
+for (
+    "location / { token_proxy_bearer /token; $pass }",
+    "location / { token_proxy_bearer off; proxy_set_header Authorization x; $pass }",
+    "location / { token_proxy_bearer /token; token_proxy_bearer_header X-A; "
+        . "proxy_set_header Authorization x; $pass }",
+    'location / { token_proxy_bearer_retry 401 403; }',
+    'location / { token_proxy_bearer_header X_Token; }',
+    'location / { token_proxy_bearer_header X-Token ""; }',
+    'token_proxy_bearer /token;',
+) {
+    my ($status, $output) = $nginx->configure(http => zone(),
+        server => $token . $_)->test;
+
+    is($status, 0, $_) or diag($output);
+}
+
+done_testing;

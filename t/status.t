@@ -1,0 +1,236 @@
+# token_proxy_status: what an operator sees.
+
+use strict;
+use warnings;
+use lib 't/lib';
+
+use Test::More;
+use JSON::PP qw(decode_json);
+use Time::HiRes qw(sleep);
+use Token::Cache;
+use Token::Client;
+use Token::Endpoint;
+use Token::Server;
+use Token::Util qw($ROOT slurp spew wait_for);
+
+my $endpoint = Token::Endpoint->new;
+my $host = '127.0.0.1:' . $endpoint->port;
+my @hosts = map { Token::Endpoint->new } 1 .. 9;
+
+my $nginx = Token::Server->new(
+    http => zone() . "token_proxy_cache_zone zone=more:256k;\n"
+        . "token_proxy_cache_zone zone=unused:64k;\n",
+    server => join('',
+        location('token', $endpoint->url('/secret-path?secret=query'),
+            'token_proxy_cache_key "$arg_key"', 'token_proxy_lock_timeout 3s',
+            'token_proxy_retry_backoff 60s 60s', 'proxy_read_timeout 1s'),
+        (map { location("more$_", $hosts[$_]->url, 'token_proxy_cache more') }
+            0 .. $#hosts),
+        'location = /status { token_proxy_status; }',
+        'location = /page.html { ssi on; }',
+    ),
+)->start;
+
+spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
+
+
+# before anything
+{
+    my $got = $nginx->get('/status');
+    my $status = decode_json($got->{content});
+
+    is($got->{status}, 200, 'an answer');
+    is($got->{headers}{'content-type'}, 'application/json', '... in JSON');
+    is_deeply([sort keys %{ $status->{zones} }], [qw(more tokens unused)],
+        '... of all zones');
+    is_deeply($status->{zones}{unused}{endpoints}, {}, '... without endpoints');
+    is($status->{zones}{tokens}{size_bytes}, 1 << 20, '... and their sizes');
+    promtool('an unused cache');
+}
+
+
+# counts
+{
+    $nginx->get('/token?key=a') for 1 .. 4;
+    is_deeply(counts(), { hits => 3, misses => 1, waits => 0, rejects => 0,
+        refreshes => 0 }, 'one miss, three hits');
+
+    my $at = endpoint();
+    is($at->{fetches}{ok}, 1, '... one fetch');
+    is($at->{tokens}, 1, '... one token');
+    cmp_ok($at->{earliest_expiry_seconds}, '>', 3590, '... that expires');
+    cmp_ok($at->{earliest_expiry_seconds}, '<=', 3600, '... in an hour');
+    is($at->{backoff_entries}, 0, '... no backoff');
+
+    $endpoint->answer(delay => 0.3);
+
+    my $client = Token::Client->new($nginx->port);
+    $client->send('/token?key=b') for 1 .. 5;
+    $client->receive(5);
+    is_deeply(counts(), { hits => 3, misses => 2, waits => 4, rejects => 0,
+        refreshes => 0 }, 'one more miss, four who wait');
+    cmp_ok(endpoint()->{fetch_seconds}, '>=', 0.3, '... the endpoint\'s time');
+
+    $endpoint->answer(expires_in => 2);
+    $nginx->get('/token?key=c');
+    sleep 1.2;
+    $nginx->get('/token?key=c');
+    ok(wait_for { endpoint()->{fetches}{ok} == 4 }, 'a refresh ahead');
+    is(counts()->{refreshes}, 1, '... is one');
+    cmp_ok(endpoint()->{earliest_expiry_seconds}, '<=', 2, '... expires first');
+
+    $endpoint->answer();
+
+    my %failures = (refused => { status => 401 }, busy => { status => 503 },
+        broken => { status => 500 }, invalid => { body => 'x' },
+        unreachable => { close => 1 }, incomplete => { truncate => 1 },
+        timeout => { delay => 2 });
+
+    for my $kind (sort keys %failures) {
+        $endpoint->next($failures{$kind});
+        $nginx->get("/token?key=$kind");
+        $nginx->get("/token?key=$kind");
+    }
+
+    my $fetches = endpoint()->{fetches};
+
+    for my $kind (sort grep { $_ ne 'unreachable' } keys %failures) {
+        is($fetches->{$kind}, 1, "a failure: $kind");
+    }
+
+    is($fetches->{unreachable}, 1, 'a failure: unreachable')
+        or diag(explain $fetches);
+    is(counts()->{rejects}, 7, 'rejected while in backoff');
+    is(endpoint()->{backoff_entries}, 7, 'token requests in backoff');
+    is($nginx->get('/status')->{content} =~ /"entries":(\d+)/g ? 1 : 0, 1,
+        'entries');
+}
+
+
+# many endpoints
+{
+    $nginx->get("/more$_") for 0 .. $#hosts;
+
+    my $more = decode_json($nginx->get('/status')->{content})->{zones}{more};
+    my @names = sort keys %{ $more->{endpoints} };
+
+    is(scalar(@names), 8, 'nine endpoints: eight names');
+    is($names[-1], 'others', '... the last one is "others"');
+    is($more->{endpoints}{others}{misses}, 2, '... for the rest');
+    is($more->{entries}, 9, '... all are entries');
+}
+
+
+# how it is asked for
+{
+    my $text = $nginx->get('/status?format=prometheus');
+
+    like($text->{content}, qr/^# HELP token_proxy_/m, '?format=prometheus');
+    like($text->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4},
+        '... has its type');
+    like($text->{content},
+        qr/^token_proxy_requests_total\{zone="tokens",endpoint="\Q$host\E",status="hit"\} \d+$/m,
+        '... requests');
+
+    for my $accept ('text/plain', 'application/openmetrics-text; version=1.0.0',
+        'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1')
+    {
+        like($nginx->get('/status', Accept => $accept)->{content}, qr/^# HELP/,
+            "Accept: $accept");
+    }
+
+    for my $accept ('application/json', '*/*', 'text/html') {
+        like($nginx->get('/status', Accept => $accept)->{content}, qr/^\{/,
+            "Accept: $accept");
+    }
+
+    like($nginx->get('/status?format=json', Accept => 'text/plain')->{content},
+        qr/^\{/, '?format=json');
+
+    my $head = $nginx->request(HEAD => '/status', {});
+    is($head->{status}, 200, 'HEAD');
+    is($head->{content} // '', '', '... without a body');
+    cmp_ok($head->{headers}{'content-length'}, '>', 100, '... of some length');
+
+    is($nginx->request($_ => '/status', {})->{status}, 405, $_)
+        for qw(POST PUT DELETE);
+
+    like($nginx->get('/page.html')->{content}, qr/^\{"zones"/, 'SSI');
+
+    # buckets are cumulative, and the last one has them all
+    my $kind = qr/zone="tokens",endpoint="\Q$host\E"/;
+    my @buckets = $text->{content}
+        =~ /^token_proxy_fetch_duration_seconds_bucket\{$kind,le="[^"]+"\} (\d+)/mg;
+    my ($count) = $text->{content}
+        =~ /^token_proxy_fetch_duration_seconds_count\{$kind\} (\d+)/m;
+
+    is(scalar(@buckets), 11, 'a histogram');
+    is_deeply(\@buckets, [sort { $a <=> $b } @buckets], '... that only grows');
+    is($buckets[-1], $count, '... to all');
+
+    for my $path ('/status', '/status?format=prometheus') {
+        unlike($nginx->get($path)->{content},
+            qr/[AR]T-\d|my-secret|my-key|secret-path|query/,
+            "$path: no token, no secret, no path");
+    }
+
+    promtool('a used cache');
+}
+
+
+# what is in docs/
+SKIP: {
+    skip('no promtool', 1) if !has_promtool();
+
+    my $output = `promtool check rules '$ROOT/docs/alerts.yml' 2>&1`;
+    is($?, 0, 'promtool check rules docs/alerts.yml') or diag($output);
+}
+
+{
+    my $board = eval { decode_json(slurp("$ROOT/docs/grafana-dashboard.json")) };
+    my %metrics = map { $_ => 1 } $nginx->get('/status?format=prometheus')
+        ->{content} =~ /^# TYPE (\w+)/mg;
+    my $used = slurp("$ROOT/docs/grafana-dashboard.json")
+        . slurp("$ROOT/docs/alerts.yml");
+
+    ok($board && @{ $board->{panels} }, 'docs/grafana-dashboard.json is JSON');
+
+    for my $name ($used =~ /\b(token_proxy_\w+)(?=[\[{\s)])/g) {
+        (my $base = $name) =~ s/_(?:bucket|sum|count)$//;
+        ok($metrics{$name} || $metrics{$base}, "$name is a metric");
+    }
+}
+
+$nginx->stop('QUIT');
+no_secrets($nginx);
+done_testing;
+
+
+sub endpoint {
+    return decode_json($nginx->get('/status')->{content})
+        ->{zones}{tokens}{endpoints}{$host};
+}
+
+sub counts {
+    my $at = endpoint();
+
+    return { map { $_ => $at->{$_} } qw(hits misses waits rejects refreshes) };
+}
+
+sub has_promtool { return system('command -v promtool > /dev/null') == 0 }
+
+sub promtool {
+    my ($what) = @_;
+
+    SKIP: {
+        skip('no promtool', 1) if !has_promtool();
+
+        my $file = spew($nginx->dir . '/metrics',
+            $nginx->get('/status?format=prometheus')->{content});
+        my $output = `promtool check metrics < $file 2>&1`;
+
+        is("$?$output", '0', "promtool check metrics: $what");
+    }
+
+    return;
+}
