@@ -29,6 +29,7 @@ commands:
                    run the fuzzers of t/fuzz, 20 seconds each
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
+  lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -71,6 +72,8 @@ fail() {
 . "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/deb.sh
 . "$ROOT/scripts/deb.sh"
+# shellcheck source=scripts/lint.sh
+. "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -163,6 +166,7 @@ case ${COMMAND:-build} in
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
+    lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;
