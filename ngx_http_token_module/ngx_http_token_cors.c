@@ -314,6 +314,9 @@ ngx_http_token_cors_cleanup(void *data)
 ngx_int_t
 ngx_http_token_cors_header_filter(ngx_http_request_t *r)
 {
+    ngx_int_t                    rc;
+    ngx_str_t                    origin;
+    ngx_uint_t                   vary;
     ngx_http_token_ctx_t        *ctx;
     ngx_http_token_loc_conf_t   *tlcf;
     ngx_http_token_cors_conf_t  *cors;
@@ -334,11 +337,17 @@ ngx_http_token_cors_header_filter(ngx_http_request_t *r)
         return NGX_ERROR;
     }
 
-    ngx_http_token_cors_clean(r);
+    vary = ngx_http_token_cors_clean(r);
 
-    if (!cors->origins->any && ngx_http_token_cors_vary(r, "Origin") != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (!cors->origins->any) {
+        ngx_str_set(&origin, "Origin");
+
+        rc = vary ? ngx_http_token_cors_vary(r, "Origin")
+                  : ngx_http_token_cors_add(r, "Vary", &origin);
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     if (ngx_http_token_cors_allow(r, cors, ctx) != NGX_OK) {

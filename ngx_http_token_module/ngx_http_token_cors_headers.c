@@ -15,12 +15,14 @@ static ngx_uint_t ngx_http_token_cors_has(ngx_str_t *list, ngx_str_t *name);
 
 /* browsers refuse a response with two, of "add_header" and of the module */
 
-void
+ngx_uint_t
 ngx_http_token_cors_clean(ngx_http_request_t *r)
 {
-    ngx_uint_t        i;
+    ngx_uint_t        i, vary;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
+
+    vary = 0;
 
     part = &r->headers_out.headers.part;
     h = part->elts;
@@ -29,12 +31,17 @@ ngx_http_token_cors_clean(ngx_http_request_t *r)
 
         if (i >= part->nelts) {
             if (part->next == NULL) {
-                return;
+                return vary;
             }
 
             part = part->next;
             h = part->elts;
             i = 0;
+        }
+
+        if (h[i].key.len == sizeof("Vary") - 1) {
+            vary = 1;
+            continue;
         }
 
         if (h[i].key.len > sizeof("Access-Control-") - 1
@@ -180,7 +187,10 @@ ngx_http_token_cors_find_header(ngx_http_request_t *r, u_char *name,
         }
 
         if (h[i].key.len == len
-            && ngx_strncasecmp(h[i].key.data, name, len) == 0)
+            && (h[i].lowcase_key
+                    ? ngx_memcmp(h[i].lowcase_key, name, len)
+                    : ngx_strncasecmp(h[i].key.data, name, len))
+               == 0)
         {
             found = &h[i];
             (*n)++;

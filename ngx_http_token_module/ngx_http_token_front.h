@@ -152,8 +152,8 @@ ngx_int_t ngx_http_token_cors_leave(ngx_http_request_t *r,
 
 /* ngx_http_token_cors_headers.c */
 
-/* Removes the CORS headers of the response. */
-void ngx_http_token_cors_clean(ngx_http_request_t *r);
+/* Removes the CORS headers of the response.  Returns 0 if it has no Vary. */
+ngx_uint_t ngx_http_token_cors_clean(ngx_http_request_t *r);
 
 /* Adds a header to the response. */
 ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
@@ -162,7 +162,7 @@ ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
 /* Adds a name to the response's Vary, if it is not there. */
 ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
 
-/* Finds a header of the request, the last of n with this name. */
+/* Finds the last of n headers of the request by a name in small letters. */
 #define ngx_http_token_cors_find(r, name, n)                                  \
     ngx_http_token_cors_find_header(r, (u_char *) name, sizeof(name) - 1, n)
 

@@ -274,4 +274,5 @@ status($nginx->request(POST => '/token', { %from_app,
 
 is(join(', ', sort keys %untried), '', 'every recipe was tried');
 
+$nginx->stop;
 done_testing();

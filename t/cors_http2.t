@@ -119,4 +119,5 @@ like($body, qr/^\{"error":"access_denied",/, 'no password: JSON');
 is((ask("$secure/basic", undef, '-u', 'alice:wonder'))[0], 200, 'a password');
 is((ask("$secure/basic", undef, '-u', 'alice:no'))[0], 401, 'a wrong one');
 
+$nginx->stop;
 done_testing();

@@ -123,4 +123,5 @@ ok(close $browser, 'the browser went through');
 kill KILL => $counter;
 waitpid $counter, 0;
 
+$nginx->stop;
 done_testing();
