@@ -27,6 +27,8 @@ commands:
     --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
+  deb              build a Debian package, libnginx-mod-http-token, for the
+                   installed nginx: it is in build/deb/
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
@@ -68,6 +70,8 @@ fail() {
 . "$ROOT/scripts/fuzz.sh"
 # shellcheck source=scripts/suite.sh
 . "$ROOT/scripts/suite.sh"
+# shellcheck source=scripts/deb.sh
+. "$ROOT/scripts/deb.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -161,6 +165,7 @@ case ${COMMAND:-build} in
     run)        run "${ARGS[@]}" ;;
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
+    deb)        build_deb ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -126,9 +126,14 @@ ngx_http_token_json_plain_bytes(u_char *p, u_char *last)
         quote = w ^ (ones * '"');
         slash = w ^ (ones * '\\');
 
-        /* a byte below zero, at least, after it has been made smaller */
+        /* what means something goes below zero, and may borrow from the next */
 
-        if ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops) {
+        w = (w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops;
+
+        if (w) {
+#if (NGX_HAVE_LITTLE_ENDIAN)
+            p += __builtin_ctzll(w) / 8;
+#endif
             break;
         }
 

@@ -68,6 +68,7 @@ build_locked() {
     fi
 
     compile modules "$MODULE"
+    check_loads "$tree/objs/$MODULE.so"
     publish "$tree/objs/$MODULE.so" "$SO"
 
     if [[ $built == yes ]]; then
@@ -86,6 +87,17 @@ compile() {
     make -s -C "$tree" -f objs/Makefile -j "$(nproc)" --no-print-directory "$1" \
         > "$WORK/make.log" 2>&1 || { cat "$WORK/make.log" >&2; fail "$2 was not built"; }
     built=yes
+}
+
+
+# The linker does not mind what a module lacks; nginx does when it loads it.
+check_loads() {
+    cmp -s "$1" "$SO" && return
+
+    say "load_module $1; error_log stderr; pid $WORK/check.pid; events {}" \
+        > "$WORK/check.conf"
+    ASAN_OPTIONS=detect_leaks=0 "$NGINX" -t -q -p "$WORK" -c "$WORK/check.conf" ||
+        fail "$NGINX cannot load the module"
 }
 
 

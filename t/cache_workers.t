@@ -15,9 +15,9 @@ use Token::Server;
 use Token::Util qw(slurp wait_for);
 
 # A thousand connections need as many descriptors, and some more.
-if (`ulimit -n` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
+if (`sh -c 'ulimit -n'` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
     $ENV{TOKEN_LIMIT} = 1;
-    exec '/bin/sh', '-c', 'ulimit -n 4096; exec "$@"', 'sh', $^X, $0, @ARGV;
+    exec '/bin/sh', '-c', 'ulimit -S -n 4096; exec "$@"', 'sh', $^X, $0, @ARGV;
 }
 
 my $endpoint = Token::Endpoint->new;
@@ -27,7 +27,7 @@ my $nginx = Token::Server->new(
     listen => 'reuseport backlog=2048',    # about as many for each worker
     connections => 4096,
     log_level => 'info',
-    main => 'worker_rlimit_nofile 8192;',
+    main => 'worker_rlimit_nofile 4096;',
     http => zone() . 'token_proxy_cache_zone zone=big:8m;',
     server => join('',
         location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"'),

@@ -6,10 +6,10 @@ use warnings;
 use lib 't/lib';
 
 use Test::More;
-use HTTP::Tiny;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
+use Token::Client;
 use Token::Endpoint;
 use Token::Server;
 use Token::Util qw(spew wait_for);
@@ -59,8 +59,6 @@ spew($nginx->dir . '/secrets/empty', '');
 spew($nginx->dir . '/secrets/long', 'x' x 70_000);
 mkdir $nginx->dir . '/secrets/directory';
 $nginx->start;
-
-my $http = HTTP::Tiny->new(timeout => 10);
 
 
 # each its own
@@ -154,8 +152,8 @@ sub secret { return spew($nginx->dir . "/secrets/$_[0]", "$_[1]\n") }
 sub get {
     my ($tenant) = @_;
 
-    return $http->get($nginx->url('/token'),
-        { headers => { Host => "t$tenant.example.com" } });
+    return Token::Client::response($nginx->raw("GET /token HTTP/1.1\r\n"
+        . "Host: t$tenant.example.com\r\nConnection: close\r\n\r\n"));
 }
 
 sub any { return $nginx->get("/any?file=$_[0]") }
