@@ -24,8 +24,8 @@ static ngx_int_t ngx_http_token_json_plain(ngx_pool_t *pool,
     ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_str_t *raw, ngx_str_t *string);
-static ngx_int_t ngx_http_token_json_simple(ngx_pool_t *pool, u_char *p,
-    u_char *last, ngx_str_t *raw, ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_simple(u_char *p, u_char *last,
+    ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
     ngx_http_token_member_t *member);
 static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
@@ -200,11 +200,9 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
         return NGX_DECLINED;
     }
 
-    rc = ngx_http_token_json_simple(pool, p, last, raw, string);
-
-    if (rc != NGX_DECLINED) {
+    if (ngx_http_token_json_simple(p, last, raw, string) == NGX_OK) {
         *pos = raw->data + raw->len;
-        return rc;
+        return NGX_OK;
     }
 
     item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
@@ -245,8 +243,8 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
  */
 
 static ngx_int_t
-ngx_http_token_json_simple(ngx_pool_t *pool, u_char *p, u_char *last,
-    ngx_str_t *raw, ngx_str_t *string)
+ngx_http_token_json_simple(u_char *p, u_char *last, ngx_str_t *raw,
+    ngx_str_t *string)
 {
     u_char  *end;
 
@@ -279,13 +277,7 @@ ngx_http_token_json_simple(ngx_pool_t *pool, u_char *p, u_char *last,
     raw->len = end + 1 - raw->data;
 
     string->len = end - p;
-    string->data = ngx_pnalloc(pool, string->len + 1);
-    if (string->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(string->data, p, string->len);
-    string->data[string->len] = '\0';
+    string->data = p;
 
     return NGX_OK;
 }
@@ -390,9 +382,11 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
             return 0;
         }
 
+        /* it is a slice of the answer that a quote ends, or has a NUL */
+
         n = strtod((char *) m->string.data, &end);
 
-        if (*end != '\0') {
+        if ((u_char *) end != m->string.data + m->string.len) {
             return 0;
         }
 

@@ -46,7 +46,7 @@ build_module() {
 
 
 build_locked() {
-    local tree=$WORK/tree stamp=$WORK/configured built=no flags
+    local tree=$WORK/tree stamp=$WORK/configured built=no flags state
 
     [[ -f $SOURCE/src/core/nginx.h ]] ||
         fail "no nginx source in $SOURCE: --nginx-source DIR names one"
@@ -55,11 +55,12 @@ build_locked() {
     [[ ! $VARIANT ]] || flags=$(variant_flags "$flags")
     [[ $WERROR == yes ]] || flags=$(without_werror "$flags")
 
-    if [[ $(fingerprint) != "$(cat "$stamp" 2> /dev/null)" ]]; then
+    state=$(fingerprint)
+    if [[ $state != "$(cat "$stamp" 2> /dev/null)" ]]; then
         say "Configuring nginx $(source_version)"
         rm -f "$stamp"
         configure
-        fingerprint > "$stamp"
+        say "$state" > "$stamp"
     fi
 
     if [[ $OWN_NGINX ]]; then

@@ -39,7 +39,7 @@ suite_tests() {
     tar -C "$ROOT" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir/src" -xf -
 
     mount_suite "$dir"
-    trap 'unmount_suite "$dir"' EXIT
+    trap "unmount_suite '$dir'" EXIT
 
     # shellcheck disable=SC2016  # the other shell's
     chroot "$dir" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root \
