@@ -35,7 +35,7 @@ fuzz_one(fuzz_t *fz)
 {
     size_t                     i;
     u_char                    *p;
-    ngx_str_t                  id, secret, param, text, said, grant, basic;
+    ngx_str_t                  id, secret, param, text, said, basic;
     ngx_array_t               *members;
     ngx_http_token_request_t   request;
 
@@ -53,8 +53,7 @@ fuzz_one(fuzz_t *fz)
     request.tlcf = &fz->tlcf;
     request.secret = secret;
 
-    grant = fuzz_pair(fz, "grant_type=password&assertion", &param);
-    request.body = grant;
+    request.body = fuzz_pair(fz, "grant_type=password&assertion", &param);
 
     if (ngx_http_token_json_parse(fz->pool, &text, &members) != NGX_OK) {
         members = NULL;
