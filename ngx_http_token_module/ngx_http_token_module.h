@@ -288,10 +288,14 @@ char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* ngx_http_token_bearer_header.c */
+
+ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
 
 
 /* ngx_http_token_status.c */
