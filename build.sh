@@ -21,10 +21,15 @@ commands:
   test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
     --sanitize     ... with an nginx and a module that have AddressSanitizer,
                    LeakSanitizer and UndefinedBehaviorSanitizer
+    --valgrind     ... of a named set, under valgrind's memcheck
+    --suite NAME   ... with the nginx of another suite of Debian (trixie,
+                   forky), in a folder below build/
+    --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
+  lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
   help             show this text
@@ -63,8 +68,12 @@ fail() {
 . "$ROOT/scripts/variants.sh"
 # shellcheck source=scripts/fuzz.sh
 . "$ROOT/scripts/fuzz.sh"
+# shellcheck source=scripts/suite.sh
+. "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/deb.sh
 . "$ROOT/scripts/deb.sh"
+# shellcheck source=scripts/lint.sh
+. "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
 . "$ROOT/scripts/tests.sh"
 
@@ -109,21 +118,26 @@ COMMAND=
 ARGS=()
 NGINX_SOURCE=
 VARIANT=
+SUITE=
 CC=${CC:-}
 WERROR=yes
 
 while (( $# )); do
     case $1 in
-        --nginx-source | --cc)
+        --nginx-source | --cc | --suite)
             (( $# > 1 )) || fail "$1 needs a value"
             if [[ $1 == --cc ]]; then
                 CC=$2
+            elif [[ $1 == --suite ]]; then
+                SUITE=$2
             else
                 NGINX_SOURCE=$(cd "$2" 2> /dev/null && pwd) || fail "no directory $2"
             fi
             shift
             ;;
-        --sanitize)             VARIANT=sanitize ;;
+        --sanitize | --valgrind | --coverage)
+            VARIANT=${1#--}
+            ;;
         --werror)               WERROR=yes ;;
         --no-werror)            WERROR=no ;;
         -h | --help)            COMMAND=help ;;
@@ -149,9 +163,10 @@ choose_build
 case ${COMMAND:-build} in
     build)      build ;;
     run)        run "${ARGS[@]}" ;;
-    test)       run_tests "${ARGS[@]}" ;;
+    test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
+    lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;
     help)       usage ;;

@@ -3,17 +3,17 @@
 # What a hit costs: CPU time per request of the workers, against "return 200"
 # with the same body and headers in the same nginx, in turn; the medians.
 #
-#     bench/cache.sh [ROUNDS] [SECONDS]
+#     bench/cache.sh [ROUNDS] [SECONDS] ["WORKERS ..."]
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 rounds=${1:-9}
 seconds=${2:-2}
 
-prepare
+prepare wrk
 
 measure() {
     local workers=$1 port endpoint name round hit return
@@ -88,5 +88,6 @@ say "Medians of $rounds rounds of $seconds s; CPU time in microseconds per reque
 say
 say '| workers | hit | return 200 | ratio | of single pairs |'
 say '|---|---|---|---|---|'
-measure 1
-measure 2
+for workers in ${3:-1 2}; do
+    measure "$workers"
+done

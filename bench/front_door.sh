@@ -5,14 +5,15 @@
 #
 #     bench/front_door.sh [ROUNDS [SECONDS]]
 #
-# Prints microseconds per request for both, and the ratio of their medians.
-# Exits 1 if the ratio is above BAR (1.03).
+# Both are measured in turn. Prints microseconds per request for both, and the
+# median of the rounds' ratios, which other load on the machine moves least.
+# Exits 1 if that is above BAR (1.03).
 
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-ROUNDS=${1:-9}
-SECONDS_EACH=${2:-3}
+ROUNDS=${1:-31}
+SECONDS_EACH=${2:-1}
 BAR=${BAR:-1.03}
 BUILD=${BUILD_DIR:-$ROOT/build}
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -54,9 +55,15 @@ free_port() {
 }
 
 
-# The CPU time of the worker so far, in clock ticks.
-ticks() {
-    awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$worker/stat"
+# The worker's CPU time so far, user's and system's, in nanoseconds: from the
+# scheduler where it tells, since clock ticks are coarse.
+cpu_time() {
+    if [[ -r /proc/$worker/schedstat ]] && [[ $(cut -d ' ' -f 1 "/proc/$worker/schedstat") != 0 ]]; then
+        cut -d ' ' -f 1 "/proc/$worker/schedstat"
+    else
+        awk -v hz="$(getconf CLK_TCK)" \
+            '{ sub(/.*\) /, ""); printf "%.0f\n", ($12 + $13) * 1e9 / hz }' "/proc/$worker/stat"
+    fi
 }
 
 
@@ -64,15 +71,14 @@ ticks() {
 measure() {
     local before after requests
 
-    before=$(ticks)
+    before=$(cpu_time)
     requests=$(wrk -t 1 -c 16 -d "${SECONDS_EACH}s" \
         -H 'Origin: https://app50.example.com' "http://127.0.0.1:$port$1" |
         awk '/ requests in / { print $1 } /Non-2xx/ { exit 1 }') ||
         fail "wrk found errors at $1"
-    after=$(ticks)
+    after=$(cpu_time)
 
-    awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v n="$requests" \
-        'BEGIN { printf "%.4f\n", ticks * 1000000 / hz / n }'
+    awk -v time=$((after - before)) -v n="$requests" 'BEGIN { printf "%.4f\n", time / 1000 / n }'
 }
 
 
@@ -154,9 +160,8 @@ done
 
 paste "$dir/with" "$dir/without" | awk '{ print $1 / $2 }' > "$dir/ratios"
 
-with=$(median < "$dir/with")
-without=$(median < "$dir/without")
-ratio=$(awk -v a="$with" -v b="$without" 'BEGIN { printf "%.4f", a / b }')
+ratio=$(median < "$dir/ratios")
 
-say "100 origins: $with us, none: $without us, ratio $ratio (bar $BAR), median of the rounds' ratios $(median < "$dir/ratios")"
+say "100 origins: $(median < "$dir/with") us, none: $(median < "$dir/without") us of CPU time per request"
+say "ratio: $ratio (bar $BAR)"
 awk -v r="$ratio" -v bar="$BAR" 'BEGIN { exit r > bar }' || fail "the ratio is above the bar"

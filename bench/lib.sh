@@ -1,14 +1,10 @@
 # Sourced by the benchmarks: an nginx to measure, load, CPU time, medians.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD_DIR:-$ROOT/build}
-MODULE=ngx_http_token_module
+SO=$BUILD/ngx_http_token_module.so
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-NGINX_SOURCE=
-VARIANT=
-CC=${CC:-gcc}
-WERROR=yes
 
 
 say() {
@@ -22,17 +18,23 @@ fail() {
 }
 
 
-# shellcheck source=../scripts/packages.sh
+# what scripts/packages.sh wants to know
+NGINX_SOURCE=
+VARIANT=
+CC=${CC:-gcc}
+
+# shellcheck source=scripts/packages.sh
 . "$ROOT/scripts/packages.sh"
-# shellcheck source=../scripts/module.sh
-. "$ROOT/scripts/module.sh"
 
 
-# prepare [PACKAGE...]: the module, wrk, and a directory in BENCH.
+choose_packages
+
+
+# prepare PACKAGE...: the module, the packages, and a directory in BENCH.
 prepare() {
-    choose_build
-    need_packages "${BUILD_PACKAGES[@]}" wrk curl procps "$@"
-    build_module > /dev/null
+    "$ROOT/build.sh" build > /dev/null
+    need_packages curl "$@"
+    NGINX=$(command -v nginx)
 
     BENCH=$(mktemp -d "${TMPDIR:-/tmp}/token-bench.XXXXXX")
     trap cleanup EXIT
@@ -127,12 +129,17 @@ wait_until() {
 
 # workers PID: of that nginx, without its cache manager.
 workers() {
-    local pid
+    local pid children
 
-    for pid in $(cat "/proc/$1/task/$1/children"); do
+    # it does not end with a newline
+    read -ra children < "/proc/$1/task/$1/children" || true
+
+    for pid in "${children[@]}"; do
         tr '\0' ' ' < "/proc/$pid/cmdline" | grep -q 'worker process' &&
             printf '%s ' "$pid"
     done
+
+    return 0
 }
 
 

@@ -7,7 +7,7 @@
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 seconds=${1:-60}
@@ -17,7 +17,7 @@ lifetime=$(( seconds / 10 ))
 # few, since what waits for a core to be free is no matter of the cache
 CONNECTIONS=8
 
-prepare perl
+prepare wrk perl
 
 port=$(free_port)
 endpoint=$(free_port)
@@ -81,6 +81,7 @@ function done(summary, latency, requests)
         latency.max / 1000))
 end
 END
+# shellcheck disable=SC2034
 WRK=(-s "$BENCH/latency.lua")
 
 calls() {

@@ -7,16 +7,16 @@
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 rounds=${1:-7}
 seconds=${2:-2}
 
-prepare libnginx-mod-http-js libnginx-mod-http-lua lua-cjson "${NODE_PACKAGES[@]}"
+prepare wrk libnginx-mod-http-js libnginx-mod-http-lua lua-cjson "${NODE_PACKAGES[@]}"
 npm_ci "$ROOT/bench/peers" > /dev/null
 
-modules=$(modules_path)
+modules=$(nginx -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
 port=$(free_port)
 endpoint=$(free_port)
 express=$(free_port)

@@ -121,7 +121,13 @@ ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
 
     fetch->request = &bearer->request;
 
-    if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
+    rc = ngx_http_token_fetch(r, fetch);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 

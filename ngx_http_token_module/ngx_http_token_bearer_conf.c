@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,

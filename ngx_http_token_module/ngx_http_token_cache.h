@@ -134,7 +134,7 @@ typedef struct {
     ngx_uint_t                      expired;     /* to fetch, not for the */
                                                  /* first time */
     ngx_msec_t                      recheck;     /* to wait, at most so long */
-    ngx_uint_t                      elsewhere;   /* to wait for another worker */
+    ngx_uint_t                      elsewhere;   /* to wait for another one */
     ngx_uint_t                      outcome;     /* to fail */
     time_t                          retry_after; /* to fail, seconds */
     ngx_uint_t                      generation;

@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
@@ -16,14 +16,6 @@ static char *ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post,
 
 ngx_conf_post_t  ngx_http_token_not_empty = {
     ngx_http_token_check_not_empty
-};
-
-
-static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
-    { ngx_string("client_secret_basic"), NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC },
-    { ngx_string("client_secret_post"), NGX_HTTP_TOKEN_CLIENT_SECRET_POST },
-    { ngx_string("none"), NGX_HTTP_TOKEN_AUTH_NONE },
-    { ngx_null_string, 0 }
 };
 
 
@@ -245,61 +237,6 @@ ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     *field = v;
-
-    return NGX_CONF_OK;
-}
-
-
-char *
-ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_token_loc_conf_t *tlcf = conf;
-
-    ngx_str_t        *value;
-    ngx_conf_enum_t  *method;
-
-    if (tlcf->auth_method != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    for (method = ngx_http_token_auth_methods; method->name.len; method++) {
-        if (ngx_strcmp(value[1].data, method->name.data) == 0) {
-            break;
-        }
-    }
-
-    if (method->name.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown method \"%V\" in \"%V\"",
-                           &value[1], &cmd->name);
-        return NGX_CONF_ERROR;
-    }
-
-    tlcf->auth_method = method->value;
-    tlcf->auth_form = 0;
-
-    if (cf->args->nelts == 2) {
-        return NGX_CONF_OK;
-    }
-
-    if (tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" has an encoding with "
-                           "\"client_secret_basic\" only", &cmd->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_strcmp(value[2].data, "encoding=form") == 0) {
-        tlcf->auth_form = 1;
-
-    } else if (ngx_strcmp(value[2].data, "encoding=raw") != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\" in \"%V\"",
-                           &value[2], &cmd->name);
-        return NGX_CONF_ERROR;
-    }
 
     return NGX_CONF_OK;
 }

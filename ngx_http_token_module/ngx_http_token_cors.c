@@ -108,7 +108,18 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
     ctx->origin = h->value;
     ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_DENIED;
 
-    if (n > 1 || !ngx_http_token_cors_is_one(&h->value)) {
+    if (n > 1) {
+        return NGX_OK;
+    }
+
+    /* browsers send the normal form */
+
+    if (ngx_http_token_origins_exact(origins, &h->value)) {
+        ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
+        return NGX_OK;
+    }
+
+    if (!ngx_http_token_cors_is_one(&h->value)) {
         return NGX_OK;
     }
 

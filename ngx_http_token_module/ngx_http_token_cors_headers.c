@@ -38,6 +38,7 @@ ngx_http_token_cors_clean(ngx_http_request_t *r)
         }
 
         if (h[i].key.len > sizeof("Access-Control-") - 1
+            && ngx_tolower(h[i].key.data[0]) == 'a'
             && ngx_strncasecmp(h[i].key.data, (u_char *) "Access-Control-",
                                sizeof("Access-Control-") - 1)
                == 0)

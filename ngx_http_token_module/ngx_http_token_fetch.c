@@ -12,16 +12,6 @@
 #define NGX_HTTP_TOKEN_MAX_RETRY_AFTER  3600
 
 
-static ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_value_t *value, ngx_str_t *text);
-static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *id, ngx_str_t *secret);
-static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *id, ngx_str_t *secret,
-    ngx_str_t *body);
-static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *id, ngx_str_t *secret,
-    ngx_str_t *values, ngx_str_t *body);
 static ngx_int_t ngx_http_token_init_headers_in(ngx_http_request_t *sr,
     ngx_http_token_request_t *request);
 static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
@@ -38,330 +28,10 @@ static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
-static ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
-    ngx_http_token_fetch_t *fetch, ngx_array_t *members, char *name);
-static ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_str_t *text);
-static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
-static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
 static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
-
-
-/* parameters of a token request that an error may repeat in the log */
-
-static char  *ngx_http_token_public_params[] = {
-    "grant_type",
-    "client_id",
-    "scope",
-    "audience",
-    "resource",
-    "username",
-    NULL
-};
-
-
-/*
- * nginx writes request headers and the values of variables to a debug log.
- * Where those are secrets, the log is told to be silent.
- */
-
-static ngx_uint_t
-ngx_http_token_mute(ngx_log_t *log)
-{
-    ngx_uint_t  level;
-
-    level = log->log_level;
-    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
-
-    return level;
-}
-
-
-char *
-ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
-{
-    ngx_str_t                *id, *secret, *values;
-    ngx_uint_t                i, constant;
-    ngx_http_token_param_t   *param;
-
-    tlcf->request.tlcf = tlcf;
-
-    if (tlcf->endpoint->lengths == NULL) {
-        tlcf->request.endpoint = tlcf->endpoint->value;
-    }
-
-    if (tlcf->client_id->complex
-        || (tlcf->client_secret && tlcf->client_secret->complex))
-    {
-        id = NULL;
-        secret = NULL;
-
-    } else {
-        id = &tlcf->client_id->text;
-        secret = tlcf->client_secret ? &tlcf->client_secret->text : NULL;
-    }
-
-    if (id && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && ngx_http_token_basic_value(cf->pool, id, secret, tlcf->auth_form,
-                                      &tlcf->request.authorization)
-           != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (id && secret) {
-        tlcf->request.secret = *secret;
-    }
-
-    constant = (id != NULL
-                || tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
-
-    values = ngx_palloc(cf->pool,
-                        (tlcf->params->nelts + 1) * sizeof(ngx_str_t));
-    if (values == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    param = tlcf->params->elts;
-
-    for (i = 0; i < tlcf->params->nelts; i++) {
-        if (param[i].value.complex) {
-            constant = 0;
-        }
-
-        values[i] = param[i].value.text;
-    }
-
-    if (constant
-        && ngx_http_token_build_body(cf->pool, tlcf, id, secret, values,
-                                     &tlcf->request.body)
-           != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-ngx_int_t
-ngx_http_token_evaluate(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request)
-{
-    ngx_int_t    rc;
-    ngx_str_t    id, secret;
-    ngx_log_t   *log;
-    ngx_uint_t   level;
-
-    *request = tlcf->request;
-
-    if (request->endpoint.data && request->body.data
-        && (request->authorization.data
-            || tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC))
-    {
-        return NGX_OK;
-    }
-
-    log = r->connection->log;
-
-    level = ngx_http_token_mute(log);
-
-    rc = ngx_http_complex_value(r, tlcf->endpoint, &request->endpoint);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_token_evaluate_client(r, tlcf, &id, &secret);
-    }
-
-    if (rc == NGX_OK && request->body.data == NULL) {
-        rc = ngx_http_token_evaluate_body(r, tlcf, &id, &secret,
-                                          &request->body);
-    }
-
-    log->log_level = level;
-
-    if (rc != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    request->secret = secret;
-
-    if (request->authorization.data == NULL
-        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC)
-    {
-        return ngx_http_token_basic_value(r->pool, &id, &secret,
-                                          tlcf->auth_form,
-                                          &request->authorization);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_value_t *value, ngx_str_t *text)
-{
-    if (value->complex == NULL) {
-        *text = value->text;
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return value->is_file ? ngx_http_token_file(r, text, text) : NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_token_evaluate_client(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *id, ngx_str_t *secret)
-{
-    char  *wrong;
-
-    ngx_str_null(secret);
-
-    if (ngx_http_token_evaluate_value(r, tlcf->client_id, id) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    wrong = ngx_http_token_check_credential(id);
-
-    if (wrong == NULL
-        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && !tlcf->auth_form
-        && ngx_strlchr(id->data, id->data + id->len, ':'))
-    {
-        wrong = "contains a colon";
-    }
-
-    if (wrong) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the value of \"token_proxy_client_id\" %s", wrong);
-        return NGX_ERROR;
-    }
-
-    if (tlcf->client_secret == NULL) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_token_evaluate_value(r, tlcf->client_secret, secret)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    wrong = ngx_http_token_check_credential(secret);
-
-    if (wrong) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the value of \"token_proxy_client_secret\" %s", wrong);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_token_evaluate_body(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *id, ngx_str_t *secret,
-    ngx_str_t *body)
-{
-    ngx_str_t               *values;
-    ngx_uint_t               i;
-    ngx_http_token_param_t  *param;
-
-    values = ngx_palloc(r->pool,
-                        (tlcf->params->nelts + 1) * sizeof(ngx_str_t));
-    if (values == NULL) {
-        return NGX_ERROR;
-    }
-
-    param = tlcf->params->elts;
-
-    for (i = 0; i < tlcf->params->nelts; i++) {
-        if (ngx_http_token_evaluate_value(r, &param[i].value, &values[i])
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return ngx_http_token_build_body(r->pool, tlcf, id, secret, values, body);
-}
-
-
-static ngx_int_t
-ngx_http_token_build_body(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
-    ngx_str_t *id, ngx_str_t *secret, ngx_str_t *values, ngx_str_t *body)
-{
-    u_char                  *p;
-    size_t                   len;
-    ngx_uint_t               i, n;
-    ngx_keyval_t            *kv;
-    ngx_http_token_param_t  *param;
-
-    kv = ngx_palloc(pool, (tlcf->params->nelts + 3) * sizeof(ngx_keyval_t));
-    if (kv == NULL) {
-        return NGX_ERROR;
-    }
-
-    n = 0;
-
-    ngx_str_set(&kv[n].key, "grant_type");
-    kv[n++].value = tlcf->grant_type;
-
-    if (tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
-        ngx_str_set(&kv[n].key, "client_id");
-        kv[n++].value = *id;
-    }
-
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
-        ngx_str_set(&kv[n].key, "client_secret");
-        kv[n++].value = *secret;
-    }
-
-    param = tlcf->params->elts;
-
-    for (i = 0; i < tlcf->params->nelts; i++) {
-        kv[n].key = param[i].name;
-        kv[n++].value = values[i];
-    }
-
-    len = 0;
-
-    for (i = 0; i < n; i++) {
-        len += ngx_http_token_form_encode(NULL, &kv[i].key)
-               + ngx_http_token_form_encode(NULL, &kv[i].value)
-               + sizeof("=&") - 1;
-    }
-
-    body->data = ngx_pnalloc(pool, len);
-    if (body->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = body->data;
-
-    for (i = 0; i < n; i++) {
-        if (i) {
-            *p++ = '&';
-        }
-
-        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].key);
-        *p++ = '=';
-        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].value);
-    }
-
-    body->len = p - body->data;
-
-    return NGX_OK;
-}
 
 
 ngx_int_t
@@ -378,11 +48,18 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     tlcf = fetch->request->tlcf;
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
 
+    /* an assertion is good for one call */
+
+    fetch->sent = ngx_http_token_assert(r, fetch->request);
+    if (fetch->sent == NULL) {
+        return NGX_DECLINED;
+    }
+
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_token_ctx_t));
 
     if (ps == NULL || ctx == NULL) {
-        return NGX_ERROR;
+        return NGX_DECLINED;
     }
 
     ps->handler = ngx_http_token_fetch_done;
@@ -419,7 +96,7 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
         return NGX_ERROR;
     }
 
-    if (ngx_http_token_init_headers_in(sr, fetch->request) != NGX_OK) {
+    if (ngx_http_token_init_headers_in(sr, fetch->sent) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -437,7 +114,7 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
     sr->content_handler = tlcf->proxy_handler;
     sr->write_event_handler = ngx_http_token_fetch_run;
 
-    ctx->request = fetch->request;
+    ctx->request = fetch->sent;
     ngx_http_set_ctx(sr, ctx, ngx_http_token_module);
 
     fetch->subrequest = sr;
@@ -799,6 +476,7 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
 {
     ngx_buf_t           *b;
     ngx_str_t            text, error, description;
+    ngx_uint_t           bad_grant, level;
     ngx_array_t         *members;
     ngx_http_request_t  *sr;
 
@@ -816,14 +494,29 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
         }
     }
 
-    error = ngx_http_token_said(r, fetch, members, "error");
-    description = ngx_http_token_said(r, fetch, members, "error_description");
+    error = ngx_http_token_said(r, fetch->sent, members, "error");
+    description = ngx_http_token_said(r, fetch->sent, members,
+                                      "error_description");
 
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+    /* the fault of a caller is no error of this server */
+
+    bad_grant = (fetch->refresh_grant
+                 && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
+                 && error.len == sizeof("invalid_grant") - 1
+                 && ngx_strncmp(error.data, "invalid_grant", error.len) == 0);
+
+    level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
                   &fetch->request->endpoint, fetch->upstream_status,
                   error.len ? ", error: " : "", &error,
                   description.len ? ", description: " : "", &description);
+
+    if (bad_grant) {
+        fetch->outcome = NGX_HTTP_TOKEN_BAD_GRANT;
+        return;
+    }
 
     if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
         || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)
@@ -842,153 +535,6 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     } else {
         fetch->outcome = NGX_HTTP_TOKEN_INVALID;
     }
-}
-
-
-/*
- * What an error answer says, for the log: only the characters that RFC 6749
- * 5.2 allows, cut, and nothing at all if it repeats what must not be logged.
- */
-
-static ngx_str_t
-ngx_http_token_said(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch,
-    ngx_array_t *members, char *name)
-{
-    size_t                    i;
-    ngx_str_t                 said;
-    ngx_http_token_member_t  *m;
-
-    ngx_str_null(&said);
-
-    m = members ? ngx_http_token_json_find(members, name) : NULL;
-
-    if (m == NULL || !m->is_string) {
-        return said;
-    }
-
-    if (ngx_http_token_repeats_secret(r, fetch->request, &m->string)) {
-        ngx_str_set(&said, "(not shown)");
-        return said;
-    }
-
-    said = m->string;
-    said.len = ngx_min(said.len, 200);
-
-    for (i = 0; i < said.len; i++) {
-        if (said.data[i] < 0x20 || said.data[i] > 0x7e) {
-            said.data[i] = '?';
-        }
-    }
-
-    return said;
-}
-
-
-static ngx_uint_t
-ngx_http_token_repeats_secret(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_str_t *text)
-{
-    u_char     *p, *last, *end, *dst;
-    ngx_str_t   basic, form, name, value;
-
-    basic = request->authorization;
-
-    if (basic.len > sizeof("Basic ") - 1) {
-        basic.data += sizeof("Basic ") - 1;
-        basic.len -= sizeof("Basic ") - 1;
-    }
-
-    form.len = ngx_http_token_form_encode(NULL, &request->secret);
-    form.data = ngx_pnalloc(r->pool, form.len);
-    if (form.data == NULL) {
-        return 1;
-    }
-
-    (void) ngx_http_token_form_encode(form.data, &request->secret);
-
-    if (ngx_http_token_contains(text, &basic)
-        || ngx_http_token_contains(text, &form)
-        || ngx_http_token_contains(text, &request->secret))
-    {
-        return 1;
-    }
-
-    /* the body has passwords, assertions, or a secret */
-
-    p = request->body.data;
-    last = p + request->body.len;
-
-    for ( /* void */ ; p < last; p = end + 1) {
-
-        end = ngx_strlchr(p, last, '&');
-        if (end == NULL) {
-            end = last;
-        }
-
-        name.data = p;
-        name.len = ngx_strlchr(p, end, '=') - p;
-
-        if (ngx_http_token_is_public(&name)) {
-            continue;
-        }
-
-        value.data = name.data + name.len + 1;
-        value.len = end - value.data;
-
-        if (ngx_http_token_contains(text, &value)) {
-            return 1;
-        }
-
-        dst = ngx_pnalloc(r->pool, value.len);
-        if (dst == NULL) {
-            return 1;
-        }
-
-        value.len = ngx_http_token_form_decode(dst, &value) - dst;
-        value.data = dst;
-
-        if (ngx_http_token_contains(text, &value)) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static ngx_uint_t
-ngx_http_token_is_public(ngx_str_t *name)
-{
-    char  **p;
-
-    for (p = ngx_http_token_public_params; *p; p++) {
-        if (ngx_strlen(*p) == name->len
-            && ngx_strncmp(*p, name->data, name->len) == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static ngx_uint_t
-ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret)
-{
-    size_t  i;
-
-    if (secret->len == 0) {
-        return 0;
-    }
-
-    for (i = 0; i + secret->len <= text->len; i++) {
-        if (ngx_memcmp(text->data + i, secret->data, secret->len) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -11,11 +11,21 @@
 #define _NGX_HTTP_TOKEN_FRONT_H_INCLUDED_
 
 
-/* a list of origins, RFC 6454 */
+/* an origin, RFC 6454, in its normal form */
+
+typedef struct ngx_http_token_origin_s  ngx_http_token_origin_t;
+
+struct ngx_http_token_origin_s {
+    ngx_str_t                       name;
+    uint32_t                        hash;
+    ngx_http_token_origin_t        *next;     /* in its bucket */
+};
+
 
 typedef struct {
-    ngx_array_t                     keys;     /* ngx_hash_key_t */
-    ngx_hash_t                      hash;     /* of them */
+    ngx_array_t                     list;     /* ngx_http_token_origin_t */
+    ngx_http_token_origin_t       **buckets;  /* a power of two of them */
+    uint32_t                        mask;
 #if (NGX_PCRE)
     ngx_array_t                     regexes;  /* ngx_regex_elt_t */
 #endif
@@ -93,7 +103,11 @@ char *ngx_http_token_origins_add(ngx_conf_t *cf,
 char *ngx_http_token_origins_init(ngx_conf_t *cf,
     ngx_http_token_origins_t *origins);
 
-/* Whether a list names an origin in its normal form, apart from "*". */
+/* Whether a list has just this string. */
+ngx_uint_t ngx_http_token_origins_exact(ngx_http_token_origins_t *origins,
+    ngx_str_t *name);
+
+/* Whether a list allows an origin in its normal form, apart from "*". */
 ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
     ngx_str_t *origin, ngx_log_t *log);
 

@@ -16,8 +16,6 @@ typedef struct {
 } ngx_http_token_failure_t;
 
 
-static ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
 static void ngx_http_token_resume(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
@@ -62,6 +60,9 @@ static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint failed a moment ago, try again later." },
+
+    { NGX_HTTP_BAD_REQUEST, "invalid_grant",
+      "The refresh token is not valid." },
 };
 
 
@@ -81,14 +82,18 @@ ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
-    ngx_http_token_got_t       *got;
-    ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http token handler");
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    rc = ngx_http_token_grant(r);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
 
     rc = ngx_http_discard_request_body(r);
 
@@ -107,6 +112,20 @@ ngx_http_token_handler(ngx_http_request_t *r)
                                          "invalid_request",
                                          "This method is not allowed.");
     }
+
+    return ngx_http_token_answer(r);
+}
+
+
+ngx_int_t
+ngx_http_token_answer(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_got_t       *got;
+    ngx_http_token_request_t   *request;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
     if (request == NULL) {
@@ -146,7 +165,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
         }
     }
 
-    return ngx_http_token_pass(r, request);
+    return ngx_http_token_pass(r, request, 0);
 }
 
 
@@ -177,11 +196,11 @@ ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
 }
 
 
-/* without a cache: the call is the caller's, and ends with him */
-
-static ngx_int_t
-ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
+ngx_int_t
+ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_uint_t refresh_grant)
 {
+    ngx_int_t                rc;
     ngx_http_token_ctx_t    *ctx;
     ngx_http_token_fetch_t  *fetch;
 
@@ -193,8 +212,15 @@ ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request)
     }
 
     fetch->request = request;
+    fetch->refresh_grant = refresh_grant;
 
-    if (ngx_http_token_fetch(r, fetch) != NGX_OK) {
+    rc = ngx_http_token_fetch(r, fetch);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_ERROR;
     }
 

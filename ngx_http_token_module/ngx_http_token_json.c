@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON in, the subset out.  cJSON parses every name and every value; what is
- * handed on are the bytes that were sent, so that numbers keep their digits
+ * JSON in, the subset out.  cJSON parses what has escapes or is nested; what
+ * is handed on are the bytes that were sent, so that numbers keep their digits
  * and strings their escapes.
  */
 
@@ -24,13 +24,10 @@ static ngx_int_t ngx_http_token_json_plain(ngx_pool_t *pool,
     ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_str_t *raw, ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_simple(u_char *p, u_char *last,
+    ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
     ngx_http_token_member_t *member);
-static ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_strict_utf8(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_digits(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
 
 
@@ -203,6 +200,11 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
         return NGX_DECLINED;
     }
 
+    if (ngx_http_token_json_simple(p, last, raw, string) == NGX_OK) {
+        *pos = raw->data + raw->len;
+        return NGX_OK;
+    }
+
     item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
     if (item == NULL) {
         return NGX_DECLINED;
@@ -232,6 +234,52 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
     cJSON_Delete(item);
 
     return rc;
+}
+
+
+/*
+ * Strings without escapes, and numbers: of these is most of every answer, and
+ * nothing is left to be parsed in bytes that are known to be strict.
+ */
+
+static ngx_int_t
+ngx_http_token_json_simple(u_char *p, u_char *last, ngx_str_t *raw,
+    ngx_str_t *string)
+{
+    u_char  *end;
+
+    raw->data = p;
+
+    if (*p == '-' || (*p >= '0' && *p <= '9')) {
+
+        end = ngx_http_token_json_strict_number(p, last);
+        if (end == NULL) {
+            return NGX_DECLINED;
+        }
+
+        raw->len = end - p;
+
+        return NGX_OK;
+    }
+
+    if (*p != '"') {
+        return NGX_DECLINED;
+    }
+
+    p++;
+
+    end = memchr(p, '"', last - p);
+
+    if (end == NULL || memchr(p, '\\', end - p) != NULL) {
+        return NGX_DECLINED;
+    }
+
+    raw->len = end + 1 - raw->data;
+
+    string->len = end - p;
+    string->data = p;
+
+    return NGX_OK;
 }
 
 
@@ -334,9 +382,11 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
             return 0;
         }
 
+        /* it is a slice of the answer that a quote ends, or has a NUL */
+
         n = strtod((char *) m->string.data, &end);
 
-        if (*end != '\0') {
+        if ((u_char *) end != m->string.data + m->string.len) {
             return 0;
         }
 
@@ -419,184 +469,6 @@ ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     text->len = p - text->data;
 
     return NGX_OK;
-}
-
-
-/*
- * cJSON takes more than RFC 8259 allows: a byte order mark, control characters
- * as white space and in strings, bytes that are not UTF-8, numbers such as
- * "01", and "\u" before anything.  Since its input is handed on as it is, the
- * bytes are held to the standard here; "\u0000" is refused too, as it would
- * end a C string.
- */
-
-static ngx_int_t
-ngx_http_token_json_strict(u_char *p, u_char *last)
-{
-    while (p < last) {
-
-        switch (*p) {
-
-        case ' ': case '\t': case CR: case LF:
-        case '{': case '}': case '[': case ']': case ':': case ',':
-            p++;
-            break;
-
-        case '"':
-            p = ngx_http_token_json_strict_string(p + 1, last);
-            break;
-
-        case '-':
-        case '0': case '1': case '2': case '3': case '4':
-        case '5': case '6': case '7': case '8': case '9':
-            p = ngx_http_token_json_strict_number(p, last);
-            break;
-
-        default:
-            /* true, false, null: cJSON knows no other words */
-
-            if (*p < 'a' || *p > 'z') {
-                return NGX_DECLINED;
-            }
-
-            p++;
-        }
-
-        if (p == NULL) {
-            return NGX_DECLINED;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static u_char *
-ngx_http_token_json_strict_string(u_char *p, u_char *last)
-{
-    while (p < last) {
-
-        if (*p == '"') {
-            return p + 1;
-        }
-
-        if (*p < 0x20) {
-            return NULL;
-        }
-
-        if (*p == '\\') {
-            if (last - p < 2) {
-                return NULL;
-            }
-
-            if (p[1] != 'u') {
-                p += 2;
-                continue;
-            }
-
-            /* NGX_ERROR or zero: cJSON reads digits that are none as "0000" */
-
-            if (last - p < 6 || ngx_hextoi(p + 2, 4) <= 0) {
-                return NULL;
-            }
-
-            p += 6;
-            continue;
-        }
-
-        if (*p < 0x80) {
-            p++;
-            continue;
-        }
-
-        p = ngx_http_token_json_strict_utf8(p, last);
-        if (p == NULL) {
-            return NULL;
-        }
-    }
-
-    return NULL;
-}
-
-
-static u_char *
-ngx_http_token_json_strict_utf8(u_char *p, u_char *last)
-{
-    u_char    *start;
-    uint32_t   ch;
-
-    start = p;
-
-    ch = ngx_utf8_decode(&p, last - p);
-
-    if (ch > 0x10ffff || (ch >= 0xd800 && ch <= 0xdfff)) {
-        return NULL;
-    }
-
-    /* nginx's decoder takes any byte from 0x80 for a continuation */
-
-    while (++start < p) {
-        if ((*start & 0xc0) != 0x80) {
-            return NULL;
-        }
-    }
-
-    return p;
-}
-
-
-/* number = [ "-" ] int [ frac ] [ exp ], RFC 8259 section 6 */
-
-static u_char *
-ngx_http_token_json_strict_number(u_char *p, u_char *last)
-{
-    if (*p == '-') {
-        p++;
-    }
-
-    if (p < last && *p == '0') {
-        p++;
-
-    } else {
-        p = ngx_http_token_json_digits(p, last);
-    }
-
-    if (p && p < last && *p == '.') {
-        p = ngx_http_token_json_digits(p + 1, last);
-    }
-
-    if (p && p < last && (*p == 'e' || *p == 'E')) {
-        p++;
-
-        if (p < last && (*p == '+' || *p == '-')) {
-            p++;
-        }
-
-        p = ngx_http_token_json_digits(p, last);
-    }
-
-    if (p && p < last
-        && ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z')))
-    {
-        return NULL;
-    }
-
-    return p;
-}
-
-
-static u_char *
-ngx_http_token_json_digits(u_char *p, u_char *last)
-{
-    u_char  *start;
-
-    start = p;
-
-    while (p < last && *p >= '0' && *p <= '9') {
-        p++;
-    }
-
-    return (p == start) ? NULL : p;
 }
 
 

@@ -8,6 +8,7 @@
 
 
 #include "ngx_http_token_cache.h"
+#include "ngx_http_token_conf.h"
 
 #include <openssl/evp.h>
 
@@ -45,10 +46,7 @@ ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         extra = tlcf->cache_key->value;
     }
 
-    if (tlcf->request.endpoint.data == NULL || tlcf->request.body.data == NULL
-        || (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-            && tlcf->request.authorization.data == NULL))
-    {
+    if (!tlcf->constant) {
         return NGX_CONF_OK;
     }
 
@@ -72,7 +70,10 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
     u_char                     *digest;
+    ngx_int_t                   rc;
     ngx_str_t                   extra;
+    ngx_log_t                  *log;
+    ngx_uint_t                  level;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
@@ -83,10 +84,18 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache_key
-        && ngx_http_complex_value(r, tlcf->cache_key, &extra) != NGX_OK)
-    {
-        return NULL;
+    if (tlcf->cache_key) {
+        log = r->connection->log;
+
+        level = ngx_http_token_mute(log);
+
+        rc = ngx_http_complex_value(r, tlcf->cache_key, &extra);
+
+        log->log_level = level;
+
+        if (rc != NGX_OK) {
+            return NULL;
+        }
     }
 
     digest = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
@@ -104,7 +113,8 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
 /*
  * The body has the grant type and every parameter, the Authorization header
- * or the body has the client's id and secret.
+ * or the body has the client's id.  An assertion differs each time: what
+ * stands for it is what it is made of.
  */
 
 static ngx_int_t
@@ -112,14 +122,17 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[4];
+    ngx_str_t    *parts[7];
     ngx_uint_t    i;
     EVP_MD_CTX   *md;
 
     parts[0] = &request->endpoint;
     parts[1] = &request->authorization;
     parts[2] = &request->body;
-    parts[3] = extra;
+    parts[3] = &request->secret;
+    parts[4] = &request->audience;
+    parts[5] = &request->tlcf->identity;
+    parts[6] = extra;
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {
@@ -136,7 +149,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
         goto done;
     }
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 7; i++) {
 
         /* the length keeps what ends one part from beginning the next */
 

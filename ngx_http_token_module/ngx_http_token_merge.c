@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static char *ngx_http_token_merge_methods(ngx_conf_t *cf,
@@ -36,17 +36,14 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     char             *rv;
     ngx_conf_file_t   file, *saved;
 
-    if (conf->auth_method == NGX_CONF_UNSET_UINT) {
-        conf->auth_form = prev->auth_form;
-    }
+    ngx_http_token_merge_auth(prev, conf);
 
     ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
     ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
-    ngx_conf_merge_uint_value(conf->auth_method, prev->auth_method,
-                              NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
+    ngx_conf_merge_value(conf->refresh_grant, prev->refresh_grant, 0);
     ngx_conf_merge_size_value(conf->max_response_size,
                               prev->max_response_size, 64 * 1024);
     ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
@@ -206,9 +203,12 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
+    ngx_http_token_init_grant(cf, conf);
+
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_auth(cf, conf) != NGX_CONF_OK
         || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
@@ -262,7 +262,7 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     }
 
     if (conf->client_secret == NULL
-        && conf->auth_method != NGX_HTTP_TOKEN_AUTH_NONE
+        && ngx_http_token_uses_secret(conf)
         && ngx_http_token_default_credential(cf, "token_proxy_client_secret",
                                              "env:CONSUMER_SECRET",
                                              &conf->client_secret)

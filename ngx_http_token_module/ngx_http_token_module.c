@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_token_module.h"
+#include "ngx_http_token_conf.h"
 
 
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
@@ -61,6 +61,27 @@ static ngx_command_t  ngx_http_token_commands[] = {
       0,
       NULL },
 
+    { ngx_string("token_proxy_private_key"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_private_key,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_key_id"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_key_id,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, key_id),
+      NULL },
+
+    { ngx_string("token_proxy_assertion_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_token_set_audience,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, audience),
+      NULL },
+
     { ngx_string("token_proxy_grant_type"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
@@ -73,6 +94,13 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_http_token_set_param,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("token_proxy_refresh_grant"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, refresh_grant),
       NULL },
 
     { ngx_string("token_proxy_fields"),
@@ -457,6 +485,10 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->endpoint = NULL;
      *     conf->upstream = NULL;
+     *     conf->auth_form = 0;
+     *     conf->auth_alg = { 0, NULL };
+     *     conf->key_id = { 0, NULL };
+     *     conf->audience = NULL;
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;
      *     conf->ssl_trusted_certificate = { 0, NULL };
@@ -464,11 +496,14 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->cache_line = 0;
      *     conf->cache_key = NULL;
      *     conf->refresh_percent = 0;
+     *     conf->alg = NULL;
+     *     conf->identity = { 0, NULL };
      *     conf->bearer = { 0, NULL };
      *     conf->bearer_header = { 0, NULL };
      *     conf->bearer_scheme = { 0, NULL };
      *     conf->bearer_location = NULL;
      *     conf->request = { 0 };
+     *     conf->constant = 0;
      *     conf->digest = NULL;
      *     conf->fields_hash = 0;
      *     conf->allow = { 0, NULL };
@@ -482,7 +517,9 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->client_id = NGX_CONF_UNSET_PTR;
     conf->client_secret = NGX_CONF_UNSET_PTR;
     conf->auth_method = NGX_CONF_UNSET_UINT;
+    conf->private_key = NGX_CONF_UNSET_PTR;
     conf->params = NGX_CONF_UNSET_PTR;
+    conf->refresh_grant = NGX_CONF_UNSET;
     conf->fields = NGX_CONF_UNSET_PTR;
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;

@@ -21,6 +21,8 @@
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC  0
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_POST   1
 #define NGX_HTTP_TOKEN_AUTH_NONE            2
+#define NGX_HTTP_TOKEN_CLIENT_SECRET_JWT    3
+#define NGX_HTTP_TOKEN_PRIVATE_KEY_JWT      4
 
 
 /* SHA-256 */
@@ -46,19 +48,26 @@ typedef struct {
 
 
 typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
+typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
 
 
 #include "ngx_http_token_front.h"
 
 
-/* a token request (RFC 6749 4.4.2), evaluated and encoded */
+/*
+ * A token request (RFC 6749 4.4.2), evaluated and encoded: without the client's
+ * assertion, which is made when the request is sent.
+ */
 
 typedef struct {
     ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
     ngx_str_t                       body;           /* form-encoded */
+    ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
+    ngx_str_t                       audience;       /* of the assertion */
 } ngx_http_token_request_t;
 
 
@@ -85,6 +94,7 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
 #define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
 #define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
+#define NGX_HTTP_TOKEN_BAD_GRANT    10 /* the caller's refresh token */
 
 
 /* a token, or why there is none, from the cache or by a call */
@@ -107,6 +117,8 @@ typedef struct {
 
 typedef struct {
     ngx_http_token_request_t       *request;
+    ngx_http_token_request_t       *sent;     /* with the client's assertion */
+    ngx_uint_t                      refresh_grant; /* of the caller */
     ngx_http_request_t             *subrequest;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
@@ -136,8 +148,13 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_value_t         *client_secret;
     ngx_uint_t                      auth_method;
     ngx_uint_t                      auth_form;      /* encoding=form */
+    ngx_str_t                       auth_alg;       /* alg= */
+    ngx_http_token_key_t           *private_key;
+    ngx_str_t                       key_id;
+    ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
     ngx_str_t                       grant_type;
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
+    ngx_flag_t                      refresh_grant;
 
     ngx_array_t                    *fields;   /* ngx_str_t, empty for "*" */
     ngx_uint_t                      methods;  /* NGX_HTTP_GET, NGX_HTTP_POST */
@@ -176,7 +193,10 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_handler_pt             bearer_handler;   /* of the content */
     ngx_int_t                       bearer_variable;  /* $http_ and its name */
 
+    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
+    ngx_str_t                       identity; /* of keys and certificates */
     ngx_http_token_request_t        request;  /* what of it is constant */
+    ngx_uint_t                      constant; /* all of it is */
     u_char                         *digest;   /* of it, if all of it is */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;
@@ -239,52 +259,6 @@ typedef struct {
 } ngx_http_token_ctx_t;
 
 
-/* ngx_http_token_conf.c */
-
-char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-/* ngx_http_token_cache_conf.c */
-
-char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-char *ngx_http_token_merge_cache(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-
-
-/* ngx_http_token_bearer_conf.c */
-
-char *ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
-
-
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
@@ -298,30 +272,6 @@ ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
 
 
-/* ngx_http_token_status.c */
-
-char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
-/* ngx_http_token_key.c */
-
-/*
- * Prepares what of a token request's identity is constant.  Called after
- * ngx_http_token_init_request().
- */
-char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
-
-
-extern ngx_conf_post_t  ngx_http_token_not_empty;
-
-
-/* ngx_http_token_merge.c */
-
-char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf);
-
-
 /* ngx_http_token_secret.c */
 
 /*
@@ -330,6 +280,13 @@ char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
  */
 char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
+
+/*
+ * Reads a file that the directive that is being parsed names; one trailing
+ * newline is dropped.  Returns as ngx_http_token_value() does.
+ */
+char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_str_t *text);
 
 /*
  * At a binary upgrade the master writes its environment to a debug log: where
@@ -384,6 +341,12 @@ ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
 ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
+/* Holds what cJSON would take to RFC 8259: NGX_OK or NGX_DECLINED. */
+ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
+
+/* The end of a number (RFC 8259 section 6), or NULL. */
+u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
+
 /*
  * The lifetime in milliseconds, of expires_in as a number or a string with a
  * number: at most ten years, 0 if it is not positive, -1 if there is none.
@@ -419,11 +382,23 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
 
 ngx_int_t ngx_http_token_add_endpoint_variables(ngx_conf_t *cf);
 
+
+/* ngx_http_token_proxy.c */
+
+/*
+ * Both prepare the proxy module's configuration of a token request, before it
+ * is merged with prev, the token location's.
+ */
+char *ngx_http_token_set_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+char *ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev);
+
 /* Where a directive of the proxy module keeps its value in a configuration. */
 void *ngx_http_token_proxy_field(void *conf, char *name);
 
 
-/* ngx_http_token_fetch.c */
+/* ngx_http_token_request.c */
 
 /*
  * Prepares what of the token request is constant.  Called when the location
@@ -440,9 +415,46 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
+ * Makes the body of a request out of its parameters, the grant type first, and
+ * what of the client belongs there.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_form(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_keyval_t *params,
+    ngx_uint_t nparams);
+
+ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* Returns the level that the log has to get back. */
+ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
+
+
+/* ngx_http_token_assertion.c */
+
+/*
+ * The request as it is sent, in r->pool: with an assertion of its own if the
+ * client authenticates itself by one, or else the request itself.  Returns
+ * NULL after an error message.
+ */
+ngx_http_token_request_t *ngx_http_token_assert(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+
+
+/* ngx_http_token_said.c */
+
+/*
+ * What a member of an error answer to this request says, as far as it may
+ * stand in a log; empty if there is none.
+ */
+ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_array_t *members, char *name);
+
+
+/* ngx_http_token_fetch.c */
+
+/*
  * Starts a call of the endpoint as a subrequest of r, whose
- * write_event_handler is run when it has finished.  Returns NGX_OK or
- * NGX_ERROR.
+ * write_event_handler is run when it has finished.  Returns NGX_OK,
+ * NGX_DECLINED if nothing was started, or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_fetch(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
@@ -452,21 +464,34 @@ void ngx_http_token_fetch_result(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
 
-/* ngx_http_token_zone.c */
-
-char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-
 /* ngx_http_token_wait.c: news between workers */
 
 ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_grant.c */
+
+void ngx_http_token_init_grant(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Takes a request that may be a refresh grant of the caller.  Returns what
+ * a content handler returns, or NGX_DECLINED if it cannot be one.
+ */
+ngx_int_t ngx_http_token_grant(ngx_http_request_t *r);
+
+
 /* ngx_http_token_handler.c */
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
+
+/* Both answer a caller, and return what a content handler returns. */
+ngx_int_t ngx_http_token_answer(ngx_http_request_t *r);
+
+/* Without a cache: the call is the caller's, and ends with him. */
+ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t refresh_grant);
 
 /*
  * Turns the finished fetch of r's own into what was got.  Returns NULL if it
@@ -501,7 +526,6 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
-
 
 
 /* ngx_http_token_variables.c */

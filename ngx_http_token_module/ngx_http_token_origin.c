@@ -215,22 +215,18 @@ static char *
 ngx_http_token_origins_add_exact(ngx_conf_t *cf,
     ngx_http_token_origins_t *origins, ngx_str_t *text)
 {
-    char            *wrong;
-    ngx_str_t        origin, *directive;
-    ngx_hash_key_t  *key;
+    char                     *wrong;
+    ngx_str_t                 name, *directive;
+    ngx_http_token_origin_t  *origin;
 
     directive = cf->args->elts;
 
-    origin.data = ngx_pnalloc(cf->pool, text->len + 1);
-    if (origin.data == NULL) {
+    name.data = ngx_pnalloc(cf->pool, text->len + 1);
+    if (name.data == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    wrong = ngx_http_token_origin_normalize(text, &origin);
-
-    if (wrong == NULL && origin.len > 1024) {
-        wrong = "is too long";
-    }
+    wrong = ngx_http_token_origin_normalize(text, &name);
 
     if (wrong) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -239,14 +235,13 @@ ngx_http_token_origins_add_exact(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    key = ngx_array_push(&origins->keys);
-    if (key == NULL) {
+    origin = ngx_array_push(&origins->list);
+    if (origin == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    key->key = origin;
-    key->key_hash = ngx_hash_key(origin.data, origin.len);
-    key->value = (void *) 1;
+    origin->name = name;
+    origin->hash = ngx_murmur_hash2(name.data, name.len);
 
     return NGX_CONF_OK;
 }
@@ -334,7 +329,8 @@ ngx_http_token_origins_create(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (ngx_array_init(&origins->keys, cf->pool, 4, sizeof(ngx_hash_key_t))
+    if (ngx_array_init(&origins->list, cf->pool, 4,
+                       sizeof(ngx_http_token_origin_t))
         != NGX_OK)
     {
         return NULL;
@@ -355,12 +351,11 @@ ngx_http_token_origins_create(ngx_conf_t *cf)
 char *
 ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
 {
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_hash_key_t   *key;
-    ngx_hash_init_t   hash;
+    uint32_t                  size;
+    ngx_uint_t                i;
+    ngx_http_token_origin_t  *origin, **bucket;
 
-    if (origins->keys.nelts == 0 || origins->hash.buckets) {
+    if (origins->list.nelts == 0 || origins->buckets) {
         return NGX_CONF_OK;
     }
 
@@ -370,24 +365,23 @@ ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
                            "effect beside \"*\"");
     }
 
-    key = origins->keys.elts;
-    len = 0;
+    for (size = 16; size < 2 * origins->list.nelts; size *= 2) { /* void */ }
 
-    for (i = 0; i < origins->keys.nelts; i++) {
-        len = ngx_max(len, key[i].key.len);
+    origins->mask = size - 1;
+
+    origins->buckets = ngx_pcalloc(cf->pool,
+                                   size * sizeof(ngx_http_token_origin_t *));
+    if (origins->buckets == NULL) {
+        return NGX_CONF_ERROR;
     }
 
-    hash.hash = &origins->hash;
-    hash.key = ngx_hash_key;
-    hash.max_size = ngx_max(512, 4 * origins->keys.nelts);
-    hash.bucket_size = ngx_align(2 * (len + 4 * sizeof(void *)),
-                                 ngx_cacheline_size);
-    hash.name = "token_proxy_cors_origin hash";
-    hash.pool = cf->pool;
-    hash.temp_pool = NULL;
+    origin = origins->list.elts;
 
-    if (ngx_hash_init(&hash, key, origins->keys.nelts) != NGX_OK) {
-        return NGX_CONF_ERROR;
+    for (i = 0; i < origins->list.nelts; i++) {
+        bucket = &origins->buckets[origin[i].hash & origins->mask];
+
+        origin[i].next = *bucket;
+        *bucket = &origin[i];
     }
 
     return NGX_CONF_OK;
@@ -395,14 +389,36 @@ ngx_http_token_origins_init(ngx_conf_t *cf, ngx_http_token_origins_t *origins)
 
 
 ngx_uint_t
+ngx_http_token_origins_exact(ngx_http_token_origins_t *origins,
+    ngx_str_t *name)
+{
+    uint32_t                  hash;
+    ngx_http_token_origin_t  *origin;
+
+    if (origins->buckets == NULL) {
+        return 0;
+    }
+
+    hash = ngx_murmur_hash2(name->data, name->len);
+    origin = origins->buckets[hash & origins->mask];
+
+    for ( /* void */ ; origin; origin = origin->next) {
+        if (origin->hash == hash && origin->name.len == name->len
+            && ngx_memcmp(origin->name.data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_uint_t
 ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
     ngx_str_t *origin, ngx_log_t *log)
 {
-    if (origins->hash.buckets
-        && ngx_hash_find(&origins->hash,
-                         ngx_hash_key(origin->data, origin->len),
-                         origin->data, origin->len))
-    {
+    if (ngx_http_token_origins_exact(origins, origin)) {
         return 1;
     }
 

@@ -165,7 +165,7 @@ ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
     ngx_http_token_request_t *src)
 {
     ngx_uint_t   i;
-    ngx_str_t   *from[4], *to[4];
+    ngx_str_t   *from[6], *to[6];
 
     *dst = *src;
 
@@ -176,14 +176,18 @@ ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
     from[0] = &src->endpoint;
     from[1] = &src->authorization;
     from[2] = &src->body;
-    from[3] = &src->secret;
+    from[3] = &src->client_id;
+    from[4] = &src->secret;
+    from[5] = &src->audience;
 
     to[0] = &dst->endpoint;
     to[1] = &dst->authorization;
     to[2] = &dst->body;
-    to[3] = &dst->secret;
+    to[3] = &dst->client_id;
+    to[4] = &dst->secret;
+    to[5] = &dst->audience;
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 6; i++) {
         if (from[i]->len == 0) {
             continue;
         }

@@ -12,8 +12,6 @@
 static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
-static char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
-    ngx_str_t *text);
 static char *ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd,
     ngx_str_t *name, ngx_str_t *text);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
@@ -187,7 +185,7 @@ ngx_http_token_unmute_environment(ngx_cycle_t *cycle)
 }
 
 
-static char *
+char *
 ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
 {
     char       *rv;

@@ -143,7 +143,7 @@ ngx_http_token_stored_member(u_char *p, u_char *text,
 }
 
 
-/* a lifetime counts from when the token was asked for, to be on the safe side */
+/* a lifetime counts from when the token was asked for, on the safe side */
 
 static void
 ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,

@@ -7,6 +7,7 @@
 
 
 #include "ngx_http_token_cache.h"
+#include "ngx_http_token_conf.h"
 
 
 #define NGX_HTTP_TOKEN_MIN_PAGES  8

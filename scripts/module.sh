@@ -46,7 +46,7 @@ build_module() {
 
 
 build_locked() {
-    local tree=$WORK/tree stamp=$WORK/configured built=no flags
+    local tree=$WORK/tree stamp=$WORK/configured built=no flags state
 
     [[ -f $SOURCE/src/core/nginx.h ]] ||
         fail "no nginx source in $SOURCE: --nginx-source DIR names one"
@@ -55,11 +55,12 @@ build_locked() {
     [[ ! $VARIANT ]] || flags=$(variant_flags "$flags")
     [[ $WERROR == yes ]] || flags=$(without_werror "$flags")
 
-    if [[ $(fingerprint) != "$(cat "$stamp" 2> /dev/null)" ]]; then
+    state=$(fingerprint)
+    if [[ $state != "$(cat "$stamp" 2> /dev/null)" ]]; then
         say "Configuring nginx $(source_version)"
         rm -f "$stamp"
         configure
-        fingerprint > "$stamp"
+        say "$state" > "$stamp"
     fi
 
     if [[ $OWN_NGINX ]]; then
@@ -68,6 +69,7 @@ build_locked() {
     fi
 
     compile modules "$MODULE"
+    check_loads "$tree/objs/$MODULE.so"
     publish "$tree/objs/$MODULE.so" "$SO"
 
     if [[ $built == yes ]]; then
@@ -86,6 +88,17 @@ compile() {
     make -s -C "$tree" -f objs/Makefile -j "$(nproc)" --no-print-directory "$1" \
         > "$WORK/make.log" 2>&1 || { cat "$WORK/make.log" >&2; fail "$2 was not built"; }
     built=yes
+}
+
+
+# The linker does not mind what a module lacks; nginx does when it loads it.
+check_loads() {
+    cmp -s "$1" "$SO" && return
+
+    say "load_module $1; error_log stderr; pid $WORK/check.pid; events {}" \
+        > "$WORK/check.conf"
+    ASAN_OPTIONS=detect_leaks=0 "$NGINX" -t -q -p "$WORK" -c "$WORK/check.conf" ||
+        fail "$NGINX cannot load the module"
 }
 
 

@@ -5,6 +5,8 @@
 run_tests() {
     local arg files=(-r t)
 
+    [[ ! $VARIANT ]] || mapfile -t files < <(variant_tests)
+
     build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}"
     need_test_nginx
     npm_ci "$ROOT/t"

@@ -8,6 +8,8 @@ need_variant() {
 
     case $VARIANT in
         sanitize)   need_sanitizers ;;
+        valgrind)   need_packages valgrind libc6-dbg ;;
+        coverage)   need_packages gcovr ;;
     esac
 }
 
@@ -23,11 +25,25 @@ variant_flags() {
             cc+=" $SANITIZERS"
             ld="$SANITIZERS $WORK/options.o"
             ;;
+        coverage)
+            cc="-g -O0 --coverage -fprofile-update=atomic"
+            ld="--coverage"
+            ;;
     esac
 
     grep -Ev '^--with-(cc|ld)-opt=' <<< "$1"
     say "--with-cc-opt=$cc -Wno-error"
     say "--with-ld-opt=$ld"
+}
+
+
+# The tests, but for those of pages in a browser, where nginx does no more than
+# in the others.
+variant_tests() {
+    case $VARIANT in
+        valgrind)   printf 't/%s.t\n' "${VALGRIND_TESTS[@]}" ;;
+        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -v browser) ;;
+    esac
 }
 
 
@@ -78,7 +94,18 @@ new_reports() {
 
 
 show_reports() {
-    local reports=("$WORK/reports/"*)
+    local report reports
+
+    # The pool that main() of a failed "nginx -t" or "nginx -s" leaves to the
+    # kernel; a suppression cannot name main() without naming everything.
+    for report in $(grep -lE '^    #[0-9] .* in main .*nginx\.c' "$WORK/reports/"* 2> /dev/null); do
+        awk '/^Direct leak/ { direct = NR; n++ }
+             direct && NR == direct + 4 && / in main .*nginx\.c/ { n-- }
+             /ERROR: AddressSanitizer|runtime error/ { n = 1 }
+             END { exit n != 0 }' "$report" && rm "$report"
+    done
+
+    reports=("$WORK/reports/"*)
 
     [[ -e ${reports[0]} ]] || { say "Sanitizers: no report."; return; }
 
@@ -106,4 +133,59 @@ check_sanitizers() {
             [[ $fault == none ]] || fail "sanitizers do not report the fault \"$fault\""
         fi
     done
+}
+
+
+# Valgrind's memcheck. Workers and the binaries that nginx starts are watched
+# as well; nginx is a script that starts it.
+
+VALGRIND_TESTS=(answer methods errors request client_abort cache cache_workers
+                cache_refresh cache_backoff faults)
+
+
+run_valgrind() {
+    local status=0
+
+    new_reports
+
+    cat > "$WORK/nginx-valgrind" << END
+#!/bin/sh
+case " \$* " in *" -V "* | *" -v "*) exec "$NGINX" "\$@" ;; esac
+exec valgrind --quiet --child-silent-after-fork=no --trace-children=yes \\
+    --error-exitcode=99 --leak-check=full --show-leak-kinds=definite \\
+    --errors-for-leak-kinds=definite --num-callers=30 \\
+    --suppressions="$ROOT/t/sanitize/valgrind.supp" \\
+    --log-file="$WORK/reports/report.%p" "$NGINX" "\$@"
+END
+    chmod +x "$WORK/nginx-valgrind"
+
+    TEST_NGINX_BINARY=$WORK/nginx-valgrind TEST_NGINX_TIMEOUT=20 "$@" || status=$?
+
+    find "$WORK/reports" -size 0 -delete
+    show_reports && (( status == 0 ))
+}
+
+
+# gcov, for the module alone.
+
+run_coverage() {
+    local status=0 objects
+
+    objects=$(find "$WORK/tree/objs/addon" -name 'ngx_http_token_*.gcno' -printf '%h\n' | head -n 1)
+    find "$WORK/tree/objs" -name '*.gcda' -delete
+
+    # the workers of another user write here too
+    chmod -R a+rwX "$WORK/tree/objs"
+
+    "$@" || status=$?
+
+    (
+        cd "$ROOT"
+        gcovr --root "$ROOT" --filter "$MODULE/" --gcov-ignore-errors=no_working_dir_found \
+            --object-directory "$objects" "$objects" \
+            --print-summary --txt "$WORK/coverage.txt" --html-details "$WORK/coverage.html"
+        cat "$WORK/coverage.txt"
+    )
+
+    return "$status"
 }

@@ -21,7 +21,7 @@ use Token::Util qw(slurp spew free_port wait_for);
 
 my $text = slurp(dirname(abs_path(__FILE__)) . '/../docs/recipes.md');
 my %recipes = $text =~ /^## ([^\n]+)\n.*?^```nginx\n(.*?)^```$/msg;
-my %untried = map { $_ => 1 } keys %recipes;
+my %untried = map { $_ => 1 } grep { $recipes{$_} =~ /^server/m } keys %recipes;
 
 my $endpoint = Token::Endpoint->new;
 my $app = 'https://app.example.com';
@@ -230,6 +230,80 @@ status(get(%from_app, Referer => "$app/page"), 200, 'the page', $app);
 status(get(%from_app, Referer => 'https://evil.test/'), 403, 'another page',
     $app);
 status(get(Referer => 'https://evil.test/'), 403, 'an image of another page');
+
+my $id = 'https://id.example.com/oauth2/token';
+
+`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $dir/es256.key 2>&1`;
+recipe('A key instead of a secret', $id, $endpoint->url,
+    '/etc/nginx/client.key', "$dir/es256.key");
+status(get(), 200, 'an assertion');
+like(($endpoint->requests)[-1], qr/client_id=my-key&.*&client_assertion=eyJ/,
+    'an assertion: it is sent');
+
+recipe('A certificate instead of a secret', $id, $endpoint->url,
+    '/etc/nginx/client.crt', $server->file,
+    '/etc/nginx/client.key', $server->key);
+status(get(), 200, 'a certificate');
+like(($endpoint->requests)[-1],
+    qr/\r\n\r\ngrant_type=client_credentials&client_id=my-key$/,
+    'a certificate: the id alone is sent');
+
+recipe("A token in exchange for the caller's", $id, $endpoint->url);
+status(get(), 401, 'no token');
+$calls = $endpoint->calls;
+my $alice = get(Authorization => 'Bearer alice')->{content};
+like(($endpoint->requests)[-1], qr/&subject_token=alice&subject_token_type=/,
+    'the caller\'s token is sent');
+isnt(get(Authorization => 'bearer bob')->{content}, $alice,
+    'another caller gets another one');
+is(get(Authorization => 'Bearer alice')->{content}, $alice,
+    'the same one gets it again');
+is($endpoint->calls - $calls, 2, 'a call for each');
+
+recipe("A refresh token of the caller's own", $id, $endpoint->url);
+status($nginx->request(POST => '/token', { %from_app,
+    'Content-Type' => 'application/x-www-form-urlencoded' },
+    'grant_type=refresh_token&refresh_token=mine'), 200, 'a page', $app);
+like(($endpoint->requests)[-1],
+    qr/\r\n\r\ngrant_type=refresh_token&refresh_token=mine$/,
+    'the refresh token is sent');
+$endpoint->next({ status => 400, body => '{"error":"invalid_grant"}' });
+status($nginx->request(POST => '/token', { %from_app,
+    'Content-Type' => 'application/x-www-form-urlencoded' },
+    'grant_type=refresh_token&refresh_token=old'), 400, 'an old one', $app);
+
+recipe('An API whose token stays in nginx', $id, $endpoint->url,
+    'https://auth.example.com/oauth2/token', $endpoint->url,
+    'https://api.example.com/', $endpoint->url);
+$calls = $endpoint->calls;
+is($nginx->get('/token')->{status}, 404, 'an API: no token for the page');
+is($nginx->get('/api/orders', Authorization => 'Bearer mine')->{status}, 200,
+    'an API: it answers');
+is($endpoint->calls - $calls, 2, 'a call for the token, and one of the API');
+unlike(($endpoint->requests)[-1], qr/^Authorization: Bearer mine\r$/m,
+    'an API: the token is not the caller\'s');
+like(($endpoint->requests)[-1], qr/^Authorization: Bearer \S+\r$/m,
+    'an API: it gets the token');
+is($nginx->request(POST => '/api/orders')->{status}, 403,
+    'an API: nothing but what the page needs');
+
+mkdir "$dir/$_" for '', 'acme', 'globex';
+for my $tenant (qw(acme globex)) {
+    spew("$dir/$tenant/id", "$tenant-id\n");
+    spew("$dir/$tenant/secret", "$tenant-secret\n");
+}
+chmod 0755, $dir, "$dir/acme", "$dir/globex";
+recipe('Many tenants', 'https://auth.example.com/oauth2/token',
+    $endpoint->url, 'https://globex.auth.example.com/oauth2/token',
+    $endpoint->url, '/etc/nginx/tenants', $dir);
+sub tenant { $nginx->raw("GET /token HTTP/1.0\r\nHost: $_[0]\r\n\r\n") }
+for my $tenant (qw(acme globex)) {
+    like(tenant("$tenant.example.com"), qr/^HTTP\S+ 200 /, $tenant);
+    my $basic = encode_base64("$tenant-id:$tenant-secret", '');
+    like(($endpoint->requests)[-1], qr/^Authorization: Basic \Q$basic\E\r$/m,
+        "$tenant: credentials of its own");
+}
+like(tenant('other.example.com'), qr/^HTTP\S+ 404 /, 'an unknown tenant');
 
 is(join(', ', sort keys %untried), '', 'every recipe was tried');
 

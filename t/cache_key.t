@@ -164,4 +164,5 @@ isnt(token($nginx->get('/other_zone')), $same, 'another zone is another cache');
 }
 
 no_secrets($nginx, qr/another\b.*secret/);
+$nginx->stop;
 done_testing;

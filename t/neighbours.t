@@ -31,9 +31,14 @@ add_block_preprocessor(sub {
 
     $block->set_value(request => 'GET /token')
         unless $block->request || $block->pipelined_requests;
+
+    # A temporary file goes, the directories that were made for it stay.
+    $block->set_value(http_config => ($block->http_config // '') . <<'END');
+    proxy_temp_path        $TEST_NGINX_SERVROOT/proxy_temp 1 2;
+    client_body_temp_path  $TEST_NGINX_SERVROOT/client_body_temp 1 2;
+END
 });
 
-# A temporary file goes, the directories that were made for it stay.
 add_test_cleanup_handler(sub {
     my ($block) = @_;
     my @files = glob "$ENV{TEST_NGINX_SERVROOT}/{*_temp,cache,store}/*";

@@ -292,7 +292,20 @@ X-Forwarded-For: 192.0.2.1
 
 
 
-=== TEST 15: variables of the connection and the request line are the caller's
+=== TEST 15: nor do they know what "set" has set
+--- config
+    location = /token {
+        set                   $mine   of-the-caller;
+        proxy_set_header      X-Mine  $mine;
+        proxy_set_header      X-Uri   $uri;
+        token_proxy           on;
+        token_proxy_endpoint  http://idp/oauth2/token;
+    }
+--- tcp_query eval: ::received('grant_type=client_credentials', 'X-Uri: /')
+
+
+
+=== TEST 16: variables of the connection and the request line are the caller's
 --- config
     proxy_set_header  X-Method   $request_method;
     proxy_set_header  X-Uri      $request_uri;
@@ -310,7 +323,7 @@ GET /token?a=b
 
 
 
-=== TEST 16: the Host header names the endpoint, with a Host of server level
+=== TEST 17: the Host header names the endpoint, with a Host of server level
 --- http_config
     upstream endpoint { server 127.0.0.1:$TEST_NGINX_ENDPOINT_PORT; }
 --- config
@@ -327,7 +340,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 17: the Host header names the endpoint's port
+=== TEST 18: the Host header names the endpoint's port
 --- config
     location = /token {
         token_proxy           on;
@@ -338,7 +351,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 18: the Host header names the endpoint's port, with $http_host at server level
+=== TEST 19: the Host header names the endpoint's port, with $http_host at server level
 --- config
     proxy_set_header  Host  $http_host;
 
@@ -351,7 +364,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 19: a Host header of the user's own
+=== TEST 20: a Host header of the user's own
 --- config
     location = /token {
         proxy_set_header  Host  login.example.com;
@@ -364,7 +377,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 20: the module's headers win over the user's
+=== TEST 21: the module's headers win over the user's
 --- config
     proxy_set_header  authorization      "Basic of-the-user";
     proxy_set_header  Content-Type       application/json;
@@ -386,7 +399,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 21: parameters are form-encoded, in their order
+=== TEST 22: parameters are form-encoded, in their order
 --- config
     location = /token {
         token_proxy           on;
@@ -404,7 +417,7 @@ Host: of-the-caller.example
 
 
 
-=== TEST 22: parameters from the environment, a file and a variable
+=== TEST 23: parameters from the environment, a file and a variable
 --- config
     location = /token {
         token_proxy           on;
@@ -423,7 +436,7 @@ file-secret
 
 
 
-=== TEST 23: parameters of server level, and none of them where a location has its own
+=== TEST 24: parameters of server level, and none of them where a location has its own
 --- config
     token_proxy_param  scope  server;
 
@@ -446,7 +459,7 @@ file-secret
 
 
 
-=== TEST 24: another grant type
+=== TEST 25: another grant type
 --- config
     location = /token {
         token_proxy             on;
@@ -458,7 +471,7 @@ file-secret
 
 
 
-=== TEST 25: the secret as it is in the Basic header
+=== TEST 26: the secret as it is in the Basic header
 --- config
     location = /token {
         token_proxy                on;
@@ -474,7 +487,7 @@ quotemeta '"authorization":"Basic '
 
 
 
-=== TEST 26: encoding=raw is the same
+=== TEST 27: encoding=raw is the same
 --- config
     location = /token {
         token_proxy                on;
@@ -490,7 +503,7 @@ quotemeta '"authorization":"Basic '
 
 
 
-=== TEST 27: encoding=form encodes both parts of the Basic header first
+=== TEST 28: encoding=form encodes both parts of the Basic header first
 --- config
     location = /token {
         token_proxy                on;
@@ -507,7 +520,7 @@ quotemeta '"authorization":"Basic '
 
 
 
-=== TEST 28: client_secret_post sends both in the body and no Authorization
+=== TEST 29: client_secret_post sends both in the body and no Authorization
 --- config
     location = /token {
         token_proxy                on;
@@ -528,7 +541,7 @@ quotemeta('"authorization":""') . '.*' . quotemeta
 
 
 
-=== TEST 29: auth_method none sends the id alone
+=== TEST 30: auth_method none sends the id alone
 --- config
     location = /token {
         token_proxy              on;
@@ -542,7 +555,7 @@ quotemeta('"authorization":""') . '.*' . quotemeta
 
 
 
-=== TEST 30: without Basic the user's Authorization header arrives
+=== TEST 31: without Basic the user's Authorization header arrives
 --- config
     location = /token {
         proxy_set_header         Authorization  "Bearer of-the-user";
@@ -555,7 +568,7 @@ quotemeta('"authorization":""') . '.*' . quotemeta
 
 
 
-=== TEST 31: credentials from the environment
+=== TEST 32: credentials from the environment
 --- config
     location = /token {
         token_proxy                on;
@@ -571,7 +584,7 @@ quotemeta('"authorization":""') . '.*' . quotemeta
 
 
 
-=== TEST 32: a secret from a file
+=== TEST 33: a secret from a file
 --- config
     location = /token {
         token_proxy                on;
@@ -588,7 +601,7 @@ file-secret
 
 
 
-=== TEST 33: credentials from variables, one pair for each tenant
+=== TEST 34: credentials from variables, one pair for each tenant
 --- http_config
     map $arg_tenant $tenant_secret {
         acme     acme-secret;
@@ -614,7 +627,7 @@ CORE::join "\n", qw(acme-secret other-secret),
 
 
 
-=== TEST 34: a variable of a caller cannot put a newline into the credentials
+=== TEST 35: a variable of a caller cannot put a newline into the credentials
 --- config
     location ~ (?s)^/token/(?<tenant>.*)$ {
         token_proxy                on;
@@ -633,7 +646,7 @@ the value of "token_proxy_client_id" contains a newline
 
 
 
-=== TEST 35: a variable of a caller cannot move the colon of the Basic value
+=== TEST 36: a variable of a caller cannot move the colon of the Basic value
 --- config
     location ~ (?s)^/token/(?<tenant>.*)$ {
         token_proxy                on;
@@ -650,7 +663,7 @@ the value of "token_proxy_client_id" contains a colon
 
 
 
-=== TEST 36: an empty secret is not sent
+=== TEST 37: an empty secret is not sent
 --- config
     location = /token {
         token_proxy                on;
@@ -668,7 +681,7 @@ the value of "token_proxy_client_secret" is empty
 
 
 
-=== TEST 37: an endpoint with a variable in its path
+=== TEST 38: an endpoint with a variable in its path
 --- config
     location ~ ^/token/(?<tenant>\w+)$ {
         token_proxy           on;
@@ -681,7 +694,7 @@ GET /token/echo?a=b
 
 
 
-=== TEST 38: an endpoint that is a variable
+=== TEST 39: an endpoint that is a variable
 --- http_config
     map $http_x_tenant $endpoint {
         strict   $TEST_NGINX_ENDPOINT/strict;
@@ -698,7 +711,7 @@ GET /token/echo?a=b
 
 
 
-=== TEST 39: a variable endpoint that names an upstream block
+=== TEST 40: a variable endpoint that names an upstream block
 --- http_config
     upstream acme { server 127.0.0.1:$TEST_NGINX_ENDPOINT_PORT; }
 --- config
@@ -713,7 +726,7 @@ GET /token/acme
 
 
 
-=== TEST 40: a variable endpoint that is no URL
+=== TEST 41: a variable endpoint that is no URL
 --- config
     location = /token {
         token_proxy           on;
@@ -732,7 +745,7 @@ invalid URL prefix in "ftp://127.0.0.1/"
 
 
 
-=== TEST 41: a variable endpoint that is empty
+=== TEST 42: a variable endpoint that is empty
 --- config
     location = /token {
         token_proxy           on;
@@ -744,7 +757,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 42: a connection is kept with keepalive in the upstream block
+=== TEST 43: a connection is kept with keepalive in the upstream block
 --- http_config
     upstream endpoint {
         server     127.0.0.1:$TEST_NGINX_ENDPOINT_PORT;
@@ -766,7 +779,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 43: a kept connection survives an error answer
+=== TEST 44: a kept connection survives an error answer
 --- http_config
     upstream endpoint {
         server     127.0.0.1:$TEST_NGINX_ENDPOINT_PORT;
@@ -790,7 +803,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 44: HTTP/1.1 without keepalive, too, whatever the outer level sets
+=== TEST 45: HTTP/1.1 without keepalive, too, whatever the outer level sets
 --- config
     proxy_http_version  1.0;
 
@@ -802,7 +815,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 45: an endpoint behind a UNIX socket
+=== TEST 46: an endpoint behind a UNIX socket
 --- http_config
     server {
         listen     unix:$TEST_NGINX_SERVROOT/endpoint.sock;
@@ -823,7 +836,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 46: an endpoint with an IPv6 address
+=== TEST 47: an endpoint with an IPv6 address
 --- http_config
     server {
         listen     [::1]:$TEST_NGINX_RAND_PORT_2;

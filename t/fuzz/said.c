@@ -6,7 +6,6 @@
  */
 
 
-#include "ngx_http_token_fetch.c"
 #include "fuzz.h"
 
 
@@ -38,7 +37,6 @@ fuzz_one(fuzz_t *fz)
     u_char                    *p;
     ngx_str_t                  id, secret, param, text, said, grant, basic;
     ngx_array_t               *members;
-    ngx_http_token_fetch_t     fetch;
     ngx_http_token_request_t   request;
 
     secret = fuzz_text(fz);
@@ -46,10 +44,7 @@ fuzz_one(fuzz_t *fz)
     param = fuzz_text(fz);
     text = fuzz_rest(fz);
 
-    ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
     ngx_memzero(&request, sizeof(ngx_http_token_request_t));
-
-    fetch.request = &request;
 
     fuzz_check(ngx_http_token_basic_value(fz->pool, &id, &secret, 0,
                                           &request.authorization)
@@ -65,7 +60,7 @@ fuzz_one(fuzz_t *fz)
         members = NULL;
     }
 
-    said = ngx_http_token_said(&fz->request, &fetch, members, "error");
+    said = ngx_http_token_said(&fz->request, &request, members, "error");
 
     if (members == NULL) {
         fuzz_check(said.len == 0);

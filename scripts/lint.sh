@@ -1,0 +1,33 @@
+# Sourced by build.sh: what can be said of the sources without running them.
+# shellcheck shell=bash
+
+lint() {
+    local status=0 list
+
+    need_packages cppcheck clang-tidy shellcheck
+    build
+
+    say "Style"
+    perl "$ROOT/scripts/style.pl" "$ROOT/$MODULE/"*.[ch] || status=1
+
+    cd "$WORK/tree" || exit 1
+    mapfile -t list < <(sed -n '/^ALL_INCS = /,/^$/s/^[^-]*-I \([^ ]*\).*/-I\n\1/p' objs/Makefile)
+
+    # nginx's headers are read, and not judged
+    say "cppcheck"
+    cppcheck --quiet --std=c99 --max-configs=1 --error-exitcode=1 -j "$(nproc)" \
+        --enable=warning,performance,portability --inline-suppr \
+        --suppress='*:src/*' --suppress='*:objs/*' --suppress=missingIncludeSystem \
+        -D__linux__ -D__x86_64__ "${list[@]}" "$ROOT/$MODULE/"*.c || status=1
+
+    say "clang-tidy"
+    printf '%s\n' "$ROOT/$MODULE/"*.c |
+        xargs -P "$(nproc)" -I FILE clang-tidy --quiet --config-file="$ROOT/.clang-tidy" \
+            FILE -- "${list[@]}" 2> /dev/null || status=1
+
+    say "shellcheck"
+    (cd "$ROOT" && shellcheck -x -S warning build.sh .ci/run demo/run.sh bench/*.sh) || status=1
+
+    (( status == 0 )) || fail "lint: see above"
+    say "Nothing to complain about."
+}

@@ -1,0 +1,147 @@
+# What the documents show works, and what exists is documented.
+
+use strict;
+use warnings;
+
+use lib 't/lib';
+use Cwd qw(realpath);
+use File::Basename qw(dirname);
+use Test::More;
+use Token::Endpoint;
+use Token::Util qw($MODULE $NGINX $ROOT free_port slurp spew wait_for work_dir);
+
+use HTTP::Tiny;
+
+my $dir = work_dir();
+my $readme = slurp("$ROOT/README.md");
+my $directives = slurp("$ROOT/docs/directives.md");
+my @documents = ('README.md', 'CHANGELOG.md', 'bench/README.md',
+    map { s{^\Q$ROOT\E/}{}r } glob "$ROOT/docs/*.md");
+
+mkdir "$dir/$_" for qw(logs modules);
+symlink $MODULE, "$dir/modules/ngx_http_token_module.so";
+
+
+# README's nginx.conf, as it is but for the port, the endpoint, and what makes
+# it run beside others.
+{
+    my ($conf) = $readme =~ /```nginx\n(load_module.*?)```/s;
+    my $endpoint = Token::Endpoint->new;
+    my $port = free_port();
+    my $url = $endpoint->url;
+    my $temp = join ' ', map { "${_}_temp_path $dir/$_;" }
+        qw(client_body proxy fastcgi uwsgi scgi);
+
+    ok($conf, 'README.md has a configuration');
+    $conf =~ s{listen  8080;}{listen 127.0.0.1:$port;} or fail('its port');
+    $conf =~ s{https://session\S+;}{$url;} or fail('its endpoint');
+    $conf =~ s/http \{/http { access_log off; $temp/;
+    $conf = "pid $dir/logs/nginx.pid;\n$conf";
+    $conf = "user root;\n$conf" if $> == 0;
+    spew("$dir/nginx.conf", $conf);
+
+    local @ENV{qw(CONSUMER_KEY CONSUMER_SECRET)} = ('my-key', 'my-secret');
+    my $command = "$NGINX -e $dir/logs/error.log -p $dir -c $dir/nginx.conf";
+    my $output = `$command -t 2>&1`;
+
+    is($?, 0, 'nginx -t of it') or diag($output);
+    unlike($output, qr/\[warn\]/, 'without a warning');
+
+    $output = `$command 2>&1`;
+    is($?, 0, 'it starts') or diag($output);
+
+    my $pid = wait_for { slurp("$dir/logs/nginx.pid") =~ /(\d+)/ ? $1 : undef };
+    my $http = HTTP::Tiny->new(timeout => 10);
+
+    for my $n (1, 2) {
+        my $answer = $http->get("http://127.0.0.1:$port/token");
+
+        is($answer->{content}, '{"access_token":"AT-1","refresh_token":"RT-1"}',
+            "answer $n is a token");
+    }
+
+    is($endpoint->calls, 1, 'of one call of the endpoint');
+
+    my $answer = $http->get("http://127.0.0.1:$port/token",
+        { headers => { Origin => 'https://app.example.com' } });
+    is($answer->{headers}{'access-control-allow-origin'},
+        'https://app.example.com', 'for the page that it names');
+
+    if ($pid) {
+        kill TERM => $pid;
+        wait_for { !kill(0, $pid) || waitpid($pid, 1) > 0 };
+    }
+}
+
+
+# Directives: what nginx knows, and what the page says.
+{
+    my $source = slurp("$ROOT/ngx_http_token_module/ngx_http_token_module.c");
+    my %known = map { $_ => 1 } $source =~ /\{ ngx_string\("(token_proxy\w*)"\),/g;
+    my %documented = map { $_ => 1 } $directives =~ /^### (token_proxy\w*)$/mg;
+
+    cmp_ok(scalar(keys %known), '>', 20, 'there are directives');
+    # TODO: token_proxy_bearer and token_proxy_status have no pages.
+    my $without = qr/^token_proxy_(?:bearer|status|access_token)/;
+
+    is_deeply([grep { !$documented{$_} && !/$without/ } sort keys %known], [],
+        'every directive is documented');
+    is_deeply([grep { !$known{$_} } sort keys %documented], [],
+        'every directive that is documented exists');
+
+    my $variables = slurp("$ROOT/ngx_http_token_module/ngx_http_token_variables.c");
+    my @variables = grep { !/internal/ } $variables =~ /ngx_string\("(token_proxy_\w+)"\)/g;
+
+    is_deeply([grep { $directives !~ /`\$$_`/ && !/$without/ } @variables], [],
+        'every variable is documented');
+}
+
+
+# Directives: contexts and syntax, as nginx sees them.
+{
+    my %flags = (http => 'MAIN', server => 'SRV', location => 'LOC');
+    my $source = slurp("$ROOT/ngx_http_token_module/ngx_http_token_module.c");
+
+    while ($directives =~ /^### (token_proxy\w*)\n\n(.*?)^\| Context: \| (.*?) \|$/gms) {
+        my ($name, $between, $contexts) = ($1, $2, $3);
+        my ($said) = $source =~ /\{ ngx_string\("$name"\),\s*([A-Z0-9_|\s]+),/;
+
+        next if !defined $said;
+
+        is(join(' ', sort grep { $said =~ /NGX_HTTP_$flags{$_}_CONF/ } keys %flags),
+            join(' ', sort $contexts =~ /\b(http|server|location)\b/g),
+            "$name: its contexts");
+        like($between, qr/^\| Syntax: \| [`*]*$name[*` ]/m, "$name: its syntax");
+    }
+}
+
+
+# Links lead somewhere.
+sub anchors {
+    my ($text) = @_;
+
+    $text =~ s/^```.*?^```//gms;
+
+    return map { s/[^\w\- ]//gr =~ tr/ /-/r } map { lc } $text =~ /^#+ (.+)$/mg;
+}
+
+for my $document (@documents) {
+    my $text = slurp("$ROOT/$document");
+    my @links = $text =~ /\]\(((?!https?:)[^)\s]+)\)/g;
+    my @dead;
+
+    for my $link (@links) {
+        my ($file, $anchor) = split /#/, $link, 2;
+        my $path = length $file ? dirname("$ROOT/$document") . "/$file"
+            : "$ROOT/$document";
+
+        push @dead, $link
+            if !-e $path
+                || defined $anchor && !grep { $_ eq $anchor } anchors(slurp($path));
+    }
+
+    is("@dead", '', "$document: its links");
+    unlike($text, qr/[ \t]$/m, "$document: no white space at the end of a line");
+}
+
+done_testing();

@@ -1,0 +1,389 @@
+# Faults of the endpoint and of the machine, without a cache and with one: each
+# time the right answer, one line in the log, no connection that stays, and a
+# worker that goes on.
+
+use strict;
+use warnings;
+use lib 't/lib';
+
+use IO::Socket::INET;
+use POSIX ();
+use Socket qw(SOL_SOCKET SO_LINGER);
+use Test::More;
+use Time::HiRes qw(sleep time);
+use Token::Server;
+use Token::Util qw($NGINX free_port slurp spew wait_for);
+
+my $TOKEN = '{"access_token":"a-token"}';
+my $HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+
+my %ANSWER = (
+    unreachable => [502, 'could not be reached'],
+    incomplete  => [502, 'gave no complete answer'],
+    invalid     => [502, 'gave an invalid answer'],
+    slow        => [504, 'did not answer in time'],
+    internal    => [500, 'cannot be made'],
+    ok          => [200, '{"access_token":"a-token"}'],
+);
+
+# nginx knows that an answer can come after another one since 1.29.0; before,
+# what comes first is the answer.
+my @HINTS = version() >= 1.029 ? (ok => undef)
+    : (invalid => qr/token endpoint "http:\S+" answered 10[03]/);
+
+# What the endpoint does with a connection (its request has been read), what
+# the caller gets, and the line in the log.
+my @FAULTS = (
+    [closes => sub { },
+        unreachable => qr/prematurely closed connection while reading response header/],
+    [resets => sub { setsockopt $_[0], SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) },
+        unreachable => qr/recv\(\) failed \(104: Connection reset by peer\)|prematurely closed/],
+    [in_status => sub { send_all($_[0], 'HTTP/1.1 2') },
+        unreachable => qr/prematurely closed connection while reading response header/],
+    [in_header => sub { send_all($_[0], "${HEAD}Content-Le") },
+        unreachable => qr/prematurely closed connection while reading response header/],
+    [after_header => sub { send_all($_[0], "${HEAD}Content-Length: 26\r\n\r\n") },
+        incomplete => qr/prematurely closed connection while reading upstream/],
+    [in_body => sub { send_all($_[0], "${HEAD}Content-Length: 26\r\n\r\n", substr $TOKEN, 0, 20) },
+        incomplete => qr/prematurely closed connection while reading upstream/],
+    [in_chunk => sub { send_all($_[0], "${HEAD}Transfer-Encoding: chunked\r\n\r\n1a\r\n", substr $TOKEN, 0, 20) },
+        incomplete => qr/prematurely closed connection while reading upstream/],
+    [no_last_chunk => sub { send_all($_[0], "${HEAD}Transfer-Encoding: chunked\r\n\r\n1a\r\n$TOKEN\r\n") },
+        incomplete => qr/prematurely closed connection while reading upstream/],
+    [early_hints => sub { send_all($_[0], "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n$HEAD\r\n$TOKEN") },
+        @HINTS],
+    [continue => sub { send_all($_[0], "HTTP/1.1 100 Continue\r\n\r\n$HEAD\r\n$TOKEN") },
+        @HINTS],
+    [no_length => sub { send_all($_[0], "$HEAD\r\n$TOKEN") }, ok => undef],
+    [odd_chunks => sub { send_all($_[0], "${HEAD}Transfer-Encoding: chunked\r\n\r\n",
+        (map { sprintf "%x;x=y\r\n%s\r\n", length, $_ } $TOKEN =~ /(.{1,3})/g), "0\r\nX-Trailer: y\r\n\r\n") },
+        ok => undef],
+    [in_bytes => sub { for (split //, "$HEAD\r\n$TOKEN") { send_all($_[0], $_); sleep 0.003 } },
+        ok => undef],
+    [lone_lf => sub { send_all($_[0], "HTTP/1.1 200 OK\nContent-Type: application/json\n\n$TOKEN") },
+        ok => undef],
+    [stays_silent => sub { sleep 4 }, slow => qr/upstream timed out/],
+    [stops_in_header => sub { send_all($_[0], "${HEAD}Content-Le"); sleep 4 },
+        slow => qr/upstream timed out/],
+    [stops_in_body => sub { send_all($_[0], "${HEAD}Content-Length: 26\r\n\r\n{"); sleep 4 },
+        slow => qr/upstream timed out/],
+    [garbage_after => sub { send_all($_[0], "$HEAD\r\n$TOKEN<html>") },
+        invalid => qr/is not a JSON object/],
+    [gzip => sub { send_all($_[0], "${HEAD}Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\3") },
+        invalid => qr/answer of token endpoint/],
+    [deep => sub { send_all($_[0], "$HEAD\r\n{\"access_token\":\"a\",\"x\":", '[' x 100_000, ']' x 100_000, '}') },
+        invalid => qr/is not a JSON object/],
+    [deep_open => sub { send_all($_[0], "$HEAD\r\n", '{"x":' x 40_000) },
+        invalid => qr/is not a JSON object/],
+    [large => sub { send_all($_[0], "${HEAD}Content-Length: 52428800\r\n\r\n"); megabytes($_[0], 50) },
+        incomplete => qr/too big subrequest response|too large/],
+    [large_chunked => sub { send_all($_[0], "${HEAD}Transfer-Encoding: chunked\r\n\r\n3200000\r\n"); megabytes($_[0], 50) },
+        incomplete => qr/too big subrequest response|too large/],
+    [large_until_closed => sub { send_all($_[0], "$HEAD\r\n"); megabytes($_[0], 50) },
+        incomplete => qr/too big subrequest response|too large/],
+    [many_headers => sub { send_all($_[0], "HTTP/1.1 200 OK\r\n", "X: y\r\n" x 20_000, "\r\n$TOKEN") },
+        unreachable => qr/upstream sent too big header/],
+);
+
+# one that never answers
+my $resolver = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp')
+    or die "resolver: $!\n";
+
+my $port = free_port();
+my $endpoint = endpoint();
+my $timeouts = 'proxy_connect_timeout 700ms; proxy_send_timeout 700ms; proxy_read_timeout 700ms;';
+my $credentials = 'token_proxy_client_id my-key; token_proxy_client_secret my-secret;';
+
+my $nginx = Token::Server->new(
+    log_level => 'error',
+    http => <<"END",
+        token_proxy_cache_zone     zone=tokens:1m;
+        $credentials
+        $timeouts
+END
+    server => <<"END")->start;
+    location /plain/ {
+        token_proxy                   on;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_max_response_size 1m;
+    }
+
+    location /cached/ {
+        token_proxy                   on;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_max_response_size 1m;
+        token_proxy_cache             tokens;
+        token_proxy_cache_default_ttl 1h;
+        token_proxy_retry_backoff     1ms 1ms;
+    }
+
+    location = /unresolved {
+        set \$host_name token-endpoint.invalid;
+        resolver 127.0.0.1:@{[ $resolver->sockport ]} valid=1s;
+        resolver_timeout 300ms;
+        token_proxy           on;
+        token_proxy_endpoint  http://\$host_name/token;
+    }
+
+    location = /status { stub_status; }
+END
+
+my ($worker) = $nginx->workers;
+
+# what a worker opens once
+ask('/plain/no_length');
+ask('/cached/no_length');
+ask('/unresolved');
+
+my $before = sockets();
+
+for my $fault (@FAULTS) {
+    my ($name, undef, $answer, $line) = @$fault;
+
+    for my $kind (qw(plain cached)) {
+        check("$kind, $name", "/$kind/$name", $answer, $line);
+    }
+}
+
+check('a host that is not found', '/unresolved', unreachable =>
+    qr/token-endpoint\.invalid could not be resolved/);
+
+# A byte now and then: with a cache the fetch has an end all the same, and a
+# caller waits no longer than token_proxy_lock_timeout.
+{
+    my $start = time;
+    my $log = length $nginx->error_log;
+
+    is(ask('/cached/trickles')->{status}, 504, 'a byte now and then: 504');
+    cmp_ok(time - $start, '<', 5, '... within the time of connecting, sending and reading');
+    like(substr($nginx->error_log, $log), qr/did not end its answer in time/,
+        '... which the log says');
+    ok((wait_for { sockets() <= $before } 5), '... and the connection is gone');
+}
+
+is(($nginx->workers)[0], $worker, 'it was the same worker all the time');
+unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\]|my-secret/, 'no alert, no secret');
+$nginx->stop;
+
+
+# No more connections: those that nginx has are used up by callers who wait.
+{
+    my $small = Token::Server->new(
+        log_level => 'error',
+        http => "token_proxy_cache_zone zone=tokens:1m; $credentials $timeouts",
+        server => <<"END");
+        location /plain/ {
+            token_proxy           on;
+            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
+        }
+
+        location /cached/ {
+            token_proxy           on;
+            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
+            token_proxy_cache     tokens;
+            token_proxy_cache_default_ttl 1h;
+            token_proxy_retry_backoff 1ms 1ms;
+        }
+END
+
+    few_connections($small, 10);
+    $small->start;
+
+    for my $kind (qw(plain cached)) {
+        my @idle;
+        my $answer = '';
+
+        # as many as there is room for, until a token request has none
+        for (1 .. 12) {
+            push @idle, $small->connect;
+            print { $idle[-1] } "GET / HTTP/1.0\r\n";
+            $idle[-1]->flush;
+            sleep 0.05;
+            my $asking = eval { $small->connect } or last;
+            print $asking "GET /$kind/no_length?$_ HTTP/1.0\r\n\r\n";
+            $asking->flush;
+            $answer = read_all($asking);
+            last if $answer !~ /^HTTP\S+ 200/;
+        }
+
+        unlike($answer, qr/^HTTP\S+ 200/, "$kind: no connection is left for the endpoint");
+        like($answer || 'HTTP/1.1 500', qr/^HTTP\S+ 50[02]/, '... which is an error, or no answer');
+        like($small->error_log, qr/worker_connections are not enough/, '... and said in the log');
+
+        close $_ for @idle;
+        @idle = ();
+        sleep 0.3;
+        is($small->get("/$kind/no_length")->{status}, 200, '... and over when they have gone');
+    }
+
+    is(scalar(() = $small->error_log =~ /exited on signal/g), 0, 'the worker lives');
+    $small->stop;
+}
+
+
+# The worker dies in the middle of a call: its callers are cut off, the next
+# ones served.
+{
+    my $killed = Token::Server->new(
+        log_level => 'error',
+        http => "token_proxy_cache_zone zone=tokens:1m; $credentials",
+        server => <<"END")->start;
+        location /plain/ {
+            token_proxy           on;
+            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
+        }
+END
+
+    my $caller = $killed->connect;
+    my ($victim) = $killed->workers;
+
+    print $caller "GET /plain/stays_silent HTTP/1.0\r\n\r\n";
+    $caller->flush;
+    sleep 0.3;
+    kill KILL => $victim;
+
+    is(read_all($caller), '', 'a worker is killed: its caller gets nothing');
+    ok((wait_for {; my ($new) = $killed->workers; $new && $new != $victim } 5),
+        '... there is another one');
+    is($killed->get('/plain/no_length')->{status}, 200, '... which goes on');
+    $killed->stop;
+}
+
+kill KILL => $endpoint;
+done_testing;
+
+
+# One call: its answer, its line, and what is left of it.
+sub check {
+    my ($name, $path, $answer, $line) = @_;
+    my ($status, $text) = @{ $ANSWER{$answer} };
+    my $log = length $nginx->error_log;
+    my $response = ask($path);
+
+    is($response->{status}, $status, "$name: $status");
+    like($response->{content}, qr/\Q$text\E/, '... and what belongs to it');
+    is($response->{headers}{'cache-control'}, 'no-store', '... kept by nobody');
+
+    my $said = substr $nginx->error_log, $log;
+    my @lines = split /\n/, $said;
+
+    if ($line) {
+        is(scalar(@lines), 1, '... one line in the log') or diag($said);
+        like($said, $line, '... that says why');
+
+    } else {
+        is($said, '', '... nothing in the log');
+    }
+
+    ok((wait_for {; active() == 1 && sockets() <= $before } 3), '... no connection is left')
+        or diag("active ", active(), ", sockets ", sockets(), " of $before");
+}
+
+
+sub ask { return $nginx->get($_[0], Connection => 'close') }
+
+
+# Connections of the worker, the one that asks included.
+sub active {
+    my ($n) = ask('/status')->{content} =~ /Active connections: (\d+)/;
+
+    return $n // -1;
+}
+
+
+sub sockets {
+    my $pid = $worker // ($nginx->workers)[0];
+
+    return scalar grep { (readlink($_) // '') =~ /^socket:/ } glob "/proc/$pid/fd/*";
+}
+
+
+sub version {
+    my ($major, $minor) = `$NGINX -v 2>&1` =~ m{nginx/(\d+)\.(\d+)};
+
+    return $major + $minor / 1000;
+}
+
+
+sub few_connections {
+    my ($server, $n) = @_;
+    my $file = $server->dir . '/conf/nginx.conf';
+    my $text = slurp($file) =~ s/worker_connections \d+/worker_connections $n/r;
+
+    spew($file, $text);
+}
+
+
+sub read_all {
+    my ($socket) = @_;
+    my $answer = '';
+
+    local $SIG{ALRM} = sub { die "no answer\n" };
+    alarm 10;
+    1 while sysread $socket, $answer, 65536, length $answer;
+    alarm 0;
+    return $answer;
+}
+
+
+# The endpoint, a process for each connection.
+sub endpoint {
+    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+        LocalPort => $port, Listen => 128, ReuseAddr => 1) or die "endpoint: $!\n";
+    my %fault = map { $_->[0] => $_->[1] } @FAULTS;
+    my $parent = $$;
+
+    $fault{trickles} = sub {
+        send_all($_[0], "${HEAD}Content-Length: 1000000\r\n\r\n");
+        for (1 .. 60) { send_all($_[0], ' ') or last; sleep 0.2 }
+    };
+
+    my $pid = fork // die "endpoint: $!\n";
+    return $pid if $pid;
+
+    $SIG{CHLD} = 'IGNORE';
+    $SIG{PIPE} = 'IGNORE';
+
+    while (getppid() == $parent) {
+        my $client = $listen->accept or next;
+
+        if (!fork) {
+            my $request = '';
+
+            alarm 30;
+            $request .= <$client> // last until $request =~ /\r\n\r\n/;
+            read $client, my $body, $1 if $request =~ /^Content-Length: (\d+)/m;
+            my ($name) = $request =~ m{^POST /\w+/(\w+)};
+            ($fault{ $name // '' } // sub { })->($client);
+            close $client;
+            POSIX::_exit(0);
+        }
+
+        close $client;
+    }
+
+    POSIX::_exit(0);
+}
+
+
+sub send_all {
+    my ($socket, @bytes) = @_;
+
+    for my $bytes (@bytes) {
+        my $sent = 0;
+
+        while ($sent < length $bytes) {
+            $sent += syswrite($socket, $bytes, length($bytes) - $sent, $sent) // return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+sub megabytes {
+    my ($socket, $n) = @_;
+    my $megabyte = '{"access_token":"' . 'a' x (1048576 - 17);
+
+    for (1 .. $n) { send_all($socket, $megabyte) or return }
+}
