@@ -143,6 +143,31 @@ typedef struct {
 } ngx_http_token_lookup_t;
 
 
+/* a request with a token for an API */
+
+struct ngx_http_token_bearer_s {
+    ngx_http_token_request_t        request;
+    ngx_http_token_got_t           *got;
+    ngx_str_t                       token;
+    ngx_int_t                       phase_handler;
+
+    /* what is replaced while the upstream request is made */
+
+    ngx_http_request_t             *applied;   /* to whom, NULL if to none */
+    ngx_list_t                      headers;   /* of the caller */
+    ngx_uint_t                      level;     /* of his log */
+
+    /* whom the module stands in front of */
+
+    ngx_int_t                     (*create_request)(ngx_http_request_t *r);
+    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
+    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
+
+    unsigned                        waiting:1;
+    unsigned                        retried:1;
+};
+
+
 /* ngx_http_token_key.c */
 
 /*

@@ -262,10 +262,14 @@ typedef struct {
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* ngx_http_token_bearer_header.c */
+
+ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
 
 
 /* ngx_http_token_secret.c */

@@ -13,7 +13,7 @@ use Token::Endpoint;
 use Token::Server;
 use Token::Util qw(free_port slurp wait_for);
 
-if (`ulimit -n` =~ /^(\d+)/ && $1 < 5000 && !$ENV{TOKEN_LIMIT}) {
+if (`sh -c 'ulimit -n'` =~ /^(\d+)/ && $1 < 5000 && !$ENV{TOKEN_LIMIT}) {
     $ENV{TOKEN_LIMIT} = 1;
     exec '/bin/sh', '-c', 'ulimit -n 8192; exec "$@"', 'sh', $^X, $0, @ARGV;
 }

@@ -1,0 +1,473 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The token among the headers of an upstream request, and what is done when
+ * the API refuses it.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+static ngx_http_token_bearer_t *ngx_http_token_bearer_inherit(
+    ngx_http_request_t *r, ngx_http_token_ctx_t *ctx);
+static void ngx_http_token_bearer_watch(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_int_t ngx_http_token_bearer_create_request(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_reinit_request(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_process_header(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_header(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_uint_t ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
+    ngx_table_elt_t *headers);
+static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
+static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
+static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+
+
+/* whose token stands among the headers of a request just now */
+
+static ngx_http_token_bearer_t  *ngx_http_token_bearer_applied;
+
+
+/* the content handler of a location with token_proxy_bearer */
+
+ngx_int_t
+ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_bearer_t    *bearer;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    bearer = ctx->bearer ? ctx->bearer : ngx_http_token_bearer_inherit(r, ctx);
+
+    if (bearer == NULL || ngx_http_token_bearer_header(r, bearer) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = tlcf->bearer_handler(r);
+
+    ngx_http_token_bearer_restore(bearer);
+
+    /* it may have been redirected, and have another upstream */
+
+    if (ngx_http_get_module_ctx(r, ngx_http_token_module) == ctx
+        && r->upstream)
+    {
+        ngx_http_token_bearer_watch(r, bearer);
+    }
+
+    return rc;
+}
+
+
+/*
+ * A subrequest that the content handler makes, for a slice or to update a cache
+ * in the background, starts there.
+ */
+
+static ngx_http_token_bearer_t *
+ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
+{
+    ngx_http_token_ctx_t     *parent;
+    ngx_http_token_bearer_t  *bearer;
+
+    parent = r->parent ? ngx_http_get_module_ctx(r->parent,
+                                                 ngx_http_token_module)
+                       : NULL;
+
+    if (parent == NULL || parent->bearer == NULL) {
+        return NULL;
+    }
+
+    bearer = ngx_palloc(r->pool, sizeof(ngx_http_token_bearer_t));
+    if (bearer == NULL) {
+        return NULL;
+    }
+
+    *bearer = *parent->bearer;
+
+    if (parent->bearer->applied) {
+        r->headers_in.headers = bearer->headers;
+        bearer->applied = NULL;
+    }
+
+    ctx->bearer = bearer;
+
+    return bearer;
+}
+
+
+static void
+ngx_http_token_bearer_watch(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_upstream_t  *u;
+
+    u = r->upstream;
+
+    /* a body may have to be read before the upstream request is made */
+
+    if (u->create_request != ngx_http_token_bearer_create_request) {
+        bearer->create_request = u->create_request;
+        u->create_request = ngx_http_token_bearer_create_request;
+    }
+
+    if (u->process_header != ngx_http_token_bearer_process_header) {
+        bearer->process_header = u->process_header;
+        u->process_header = ngx_http_token_bearer_process_header;
+    }
+
+    if (u->reinit_request != ngx_http_token_bearer_reinit_request) {
+        bearer->reinit_request = u->reinit_request;
+        u->reinit_request = ngx_http_token_bearer_reinit_request;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_create_request(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ngx_http_token_bearer_header(r, ctx->bearer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ctx->bearer->create_request(r);
+
+    ngx_http_token_bearer_restore(ctx->bearer);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_reinit_request(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    rc = ctx->bearer->reinit_request(r);
+
+    ngx_http_token_bearer_watch(r, ctx->bearer);
+
+    return rc;
+}
+
+
+/* before an error page is looked for, or another server is asked */
+
+static ngx_int_t
+ngx_http_token_bearer_process_header(ngx_http_request_t *r)
+{
+    ngx_int_t                 rc;
+    ngx_http_token_ctx_t     *ctx;
+    ngx_http_token_bearer_t  *bearer;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    bearer = ctx->bearer;
+
+    rc = bearer->process_header(r);
+
+    ngx_http_token_bearer_watch(r, bearer);
+
+    if (rc == NGX_OK && ngx_http_token_bearer_refused(r)
+        && ngx_http_token_bearer_again(r, bearer))
+    {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "token was refused with status %ui, trying another one",
+                      r->upstream->headers_in.status_n);
+
+        ngx_http_token_bearer_repeat(r, bearer);
+
+        return NGX_ERROR;
+    }
+
+    return rc;
+}
+
+
+/*
+ * The upstream modules send what is in the list of headers: it is replaced by
+ * one with the token, while they do.
+ */
+
+static ngx_int_t
+ngx_http_token_bearer_header(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    u_char                     *p;
+    ngx_log_t                  *log;
+    ngx_list_t                 *list;
+    ngx_uint_t                  n;
+    ngx_list_part_t            *part;
+    ngx_table_elt_t            *headers, *new;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    /* a variable with that header is the caller's, whoever asks for it next */
+
+    (void) ngx_http_get_indexed_variable(r, tlcf->bearer_variable);
+
+    list = &r->headers_in.headers;
+    n = 1;
+
+    for (part = &list->part; part; part = part->next) {
+        n += part->nelts;
+    }
+
+    headers = ngx_palloc(r->pool, n * sizeof(ngx_table_elt_t));
+
+    p = ngx_pnalloc(r->pool, tlcf->bearer_scheme.len + 1 + bearer->token.len);
+
+    if (headers == NULL || p == NULL) {
+        return NGX_ERROR;
+    }
+
+    new = headers + ngx_http_token_bearer_copy(list, &tlcf->bearer_header,
+                                               headers);
+
+    ngx_memzero(new, sizeof(ngx_table_elt_t));
+
+    new->hash = tlcf->bearer_hash;
+    new->key = tlcf->bearer_header;
+    new->lowcase_key = tlcf->bearer_lowcase;
+    new->value.data = p;
+
+    if (tlcf->bearer_scheme.len) {
+        p = ngx_cpymem(p, tlcf->bearer_scheme.data, tlcf->bearer_scheme.len);
+        *p++ = ' ';
+    }
+
+    p = ngx_cpymem(p, bearer->token.data, bearer->token.len);
+
+    new->value.len = p - new->value.data;
+
+    bearer->applied = r;
+    bearer->headers = *list;
+
+    ngx_http_token_bearer_applied = bearer;
+
+    list->part.elts = headers;
+    list->part.nelts = new + 1 - headers;
+    list->part.next = NULL;
+    list->last = &list->part;
+    list->nalloc = n;
+
+    /* whoever makes the upstream request writes its headers to a debug log */
+
+    log = r->connection->log;
+
+    bearer->level = log->log_level;
+    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
+
+    return NGX_OK;
+}
+
+
+/* all but those with the name; returns how many */
+
+static ngx_uint_t
+ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
+    ngx_table_elt_t *headers)
+{
+    ngx_uint_t        i, n;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+#if (nginx_version >= 1023000)
+    ngx_uint_t        k;
+#endif
+
+    n = 0;
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == name->len
+                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+            {
+                continue;
+            }
+
+            headers[n] = h[i];
+
+#if (nginx_version >= 1023000)
+
+            /* headers with one name are linked */
+
+            for (k = 0; k < n; k++) {
+                if (headers[k].next == &h[i]) {
+                    headers[k].next = &headers[n];
+                }
+            }
+#endif
+
+            n++;
+        }
+    }
+
+    return n;
+}
+
+
+static void
+ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_request_t  *r;
+
+    r = bearer->applied;
+
+    if (r == NULL) {
+        return;
+    }
+
+    r->headers_in.headers = bearer->headers;
+
+    r->connection->log->log_level |= bearer->level & NGX_LOG_DEBUG_HTTP;
+
+    bearer->applied = NULL;
+
+    ngx_http_token_bearer_applied = NULL;
+}
+
+
+/*
+ * A handler of the rewrite phases: a request that fails at once may be sent to
+ * an error page from within the content handler, and the token is not for it.
+ */
+
+ngx_int_t
+ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r)
+{
+    ngx_http_token_bearer_t  *bearer;
+
+    bearer = ngx_http_token_bearer_applied;
+
+    if (bearer && bearer->applied == r) {
+        ngx_http_token_bearer_restore(bearer);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_uint_t
+ngx_http_token_bearer_refused(ngx_http_request_t *r)
+{
+    ngx_uint_t                  i, *status;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
+
+        /* a response that was cached says nothing about this token */
+
+        return 0;
+    }
+
+    status = tlcf->bearer_retry->elts;
+
+    for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
+        if (status[i] == r->upstream->headers_in.status_n) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* the token is dropped in any case */
+
+static ngx_uint_t
+ngx_http_token_bearer_again(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *token;
+
+    got = bearer->got;
+    token = bearer->request.tlcf;
+
+    if (got->digest
+        && !ngx_http_token_cache_drop(token->cache->data, got->digest,
+                                      got->serial, token->backoff_min))
+    {
+        return 0;
+    }
+
+    return !bearer->retried && ngx_http_token_bearer_repeatable(r);
+}
+
+
+/* safe methods without a body */
+
+static ngx_uint_t
+ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
+{
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))) {
+        return 0;
+    }
+
+    return (r->request_body == NULL
+            || (r->request_body->bufs == NULL
+                && r->request_body->temp_file == NULL));
+}
+
+
+/*
+ * The upstream is ended as ngx_http_upstream_create() ends one that has to
+ * give way to another, and the phases are run again from the precontent phase
+ * on.  The second reference is for the upstream code that called, which ends
+ * the request once more when it is told that it failed.
+ */
+
+static void
+ngx_http_token_bearer_repeat(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_cleanup_pt  cleanup;
+
+    bearer->retried = 1;
+    bearer->got = NULL;
+
+    cleanup = *r->upstream->cleanup;
+
+    r->main->count++;
+    cleanup(r);
+
+    r->main->count++;
+
+    r->phase_handler = bearer->phase_handler;
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    if (ngx_http_post_request(r, NULL) != NGX_OK) {
+        r->connection->error = 1;
+    }
+}
