@@ -26,7 +26,7 @@ fail() {
 
 # The way dotenv reads it; what the environment has set stays.
 read_env_file() {
-    local names='' name line value
+    local LC_ALL=C names='' name line value
 
     for name in CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT PORT; do
         [[ -v $name ]] || names+=${names:+|}$name
@@ -35,7 +35,7 @@ read_env_file() {
     [[ $names && -f .env ]] || return 0
 
     while IFS= read -r line || [[ $line ]]; do
-        line=${line#$'\uFEFF'}
+        line=${line#$'\xEF\xBB\xBF'}
         [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?($names)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
             continue
         name=${BASH_REMATCH[2]}
