@@ -361,9 +361,8 @@ ngx_http_token_json_find(ngx_array_t *members, char *name)
 int64_t
 ngx_http_token_json_lifetime(ngx_array_t *members)
 {
-    char                     *end;
     double                    n;
-    ngx_int_t                 seconds;
+    char                     *end;
     ngx_http_token_member_t  *m;
 
     m = ngx_http_token_json_find(members, "expires_in");
@@ -390,12 +389,6 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
         if ((u_char *) end != m->string.data + m->string.len) {
             return 0;
         }
-
-    } else if (m->value.len < 10
-               && (seconds = ngx_atoi(m->value.data, m->value.len))
-                  != NGX_ERROR)
-    {
-        n = seconds;
 
     } else if (m->value.data[0] >= '0' && m->value.data[0] <= '9') {
 

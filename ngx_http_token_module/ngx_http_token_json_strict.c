@@ -12,10 +12,6 @@
 
 #include "ngx_http_token_module.h"
 
-#if (__SSE2__)
-#include <emmintrin.h>
-#endif
-
 
 static u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_plain_bytes(u_char *p, u_char *last);
@@ -115,36 +111,11 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
 }
 
 
-/* skips what means nothing in a string, many bytes at a time */
+/* skips what means nothing in a string, eight bytes at a time */
 
 static u_char *
 ngx_http_token_json_plain_bytes(u_char *p, u_char *last)
 {
-#if (__SSE2__)
-
-    int      special;
-    __m128i  v;
-
-    while (last - p >= 16) {
-        v = _mm_loadu_si128((__m128i *) p);
-
-        /* bytes are signed here: those from 0x80 are below 0x20 as well */
-
-        special = _mm_movemask_epi8(
-                      _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(0x20)),
-                          _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
-                                       _mm_cmpeq_epi8(v,
-                                                      _mm_set1_epi8('\\')))));
-
-        if (special) {
-            return p + __builtin_ctz(special);
-        }
-
-        p += 16;
-    }
-
-#else
-
     uint64_t  w, quote, slash;
 
     const uint64_t  ones = 0x0101010101010101, tops = 0x8080808080808080;
@@ -155,16 +126,19 @@ ngx_http_token_json_plain_bytes(u_char *p, u_char *last)
         quote = w ^ (ones * '"');
         slash = w ^ (ones * '\\');
 
-        /* what means something goes below zero */
+        /* what means something goes below zero, and may borrow from the next */
 
-        if ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops) {
+        w = (w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops;
+
+        if (w) {
+#if (NGX_HAVE_LITTLE_ENDIAN)
+            p += __builtin_ctzll(w) / 8;
+#endif
             break;
         }
 
         p += 8;
     }
-
-#endif
 
     return p;
 }
