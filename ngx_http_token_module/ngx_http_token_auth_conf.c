@@ -446,9 +446,17 @@ ngx_http_token_init_identity(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     tlcf->identity.data = p;
 
     p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-    p = ngx_cpymem(p, tlcf->key_id.data, tlcf->key_id.len);
+
+    if (tlcf->key_id.len) {
+        p = ngx_cpymem(p, tlcf->key_id.data, tlcf->key_id.len);
+    }
+
     *p++ = '\0';
-    p = ngx_cpymem(p, certificate.data, certificate.len);
+
+    if (certificate.len) {
+        p = ngx_cpymem(p, certificate.data, certificate.len);
+    }
+
     *p++ = '\0';
 
     if (tlcf->alg) {

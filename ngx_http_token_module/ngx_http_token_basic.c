@@ -148,6 +148,12 @@ ngx_http_token_basic_decode(ngx_http_request_t *r, ngx_str_t *plain)
         encoded.data++;
     }
 
+    /* ngx_decode_base64() minds no padding that is missing */
+
+    if (encoded.len % 4) {
+        return NGX_DECLINED;
+    }
+
     /* ngx_decode_base64() stops at a "=", and reads nothing behind it */
 
     for (len = encoded.len; len; len--) {

@@ -132,6 +132,16 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
+    if (ngx_strlchr(value[1].data, value[1].data + value[1].len, '@')) {
+
+        /* not shown, as it may have a password */
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "a user name or \"@\" in \"%V\" is not allowed",
+                           &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
     wrong = ngx_http_token_check_url(&value[1], &u);
 
     if (wrong == NULL && ngx_parse_url(cf->temp_pool, &u) != NGX_OK) {

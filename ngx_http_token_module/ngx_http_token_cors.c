@@ -222,13 +222,14 @@ ngx_http_token_cors_own(ngx_http_request_t *r,
         return ngx_http_complex_value(r, cors->self, text);
     }
 
-    /* with the port, if there is one */
+    /* with the port, if there is one; HTTP/3 knows the name alone */
 
-    if (r->headers_in.host == NULL) {
+    host = r->headers_in.host ? r->headers_in.host->value
+                              : r->headers_in.server;
+
+    if (host.len == 0) {
         return NGX_DECLINED;
     }
-
-    host = r->headers_in.host->value;
 
     ngx_str_set(&scheme, "http");
 

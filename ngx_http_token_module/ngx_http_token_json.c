@@ -13,6 +13,7 @@
 #include <cjson/cJSON.h>
 
 
+#define NGX_HTTP_TOKEN_MAX_MEMBERS   256
 #define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
 
 
@@ -77,6 +78,10 @@ ngx_http_token_json_members(ngx_pool_t *pool, u_char *p, u_char *last,
         rc = ngx_http_token_json_member(pool, &p, last, &member);
         if (rc != NGX_OK) {
             return rc;
+        }
+
+        if (members->nelts == NGX_HTTP_TOKEN_MAX_MEMBERS) {
+            return NGX_DECLINED;
         }
 
         if (ngx_http_token_json_add(members, &member) != NGX_OK) {

@@ -239,6 +239,7 @@ ngx_http_token_refresh_connection(ngx_http_request_t *r,
     }
 
     c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
+    c->start_time = ngx_current_msec;
 
     *log = *clcf->error_log;
 

@@ -220,7 +220,7 @@ wrong user name or password for the token location
 
 === TEST 25: base64 without its filling
 --- header: Basic YWxpY2U6d29uZGVybGFuZA
---- in
+--- out
 
 
 
