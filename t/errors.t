@@ -284,7 +284,7 @@ Retry-After: 17
 POSIX::strftime("Retry-After: %a, %d %b %Y %H:%M:%S GMT\n", gmtime(time + 1000))
 --- answers eval: ''
 --- error_code: 503
---- raw_response_headers_like: Retry-After: (?:[6-9]\d\d|1000)\r\n
+--- raw_response_headers_like: Retry-After: (?:[1-9]\d\d|1000)\r\n
 
 
 
