@@ -369,3 +369,33 @@ X-Inside: []
 --- secrets
 literal-secret
 literal-password
+
+
+
+=== TEST 20: headers that repeat the request and arrive one by one
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1:$TEST_NGINX_RAND_PORT_1/;
+    }
+--- init
+use IO::Socket::INET;
+use Time::HiRes qw(sleep);
+my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1,
+    LocalPort => $Test::Nginx::Util::RandPorts->{TEST_NGINX_RAND_PORT_1},
+    ReuseAddr => 1) or die $!;
+if (fork == 0) {
+    my $client = $listen->accept;
+    sysread $client, my $request, 4096;
+    for my $piece ("HTTP/1.1 200 OK\r\n", "X-Secret: my-secret\r\n",
+        "X-Basic: Basic bXkta2V5Om15LXNlY3JldA==\r\n",
+        "Content-Length: 35\r\n\r\n", '{"access_token":"the-access-token"}')
+    {
+        syswrite $client, $piece;
+        sleep 0.1;
+    }
+    close $client;
+    require POSIX;
+    POSIX::_exit(0);
+}
+--- response_body_like: the-access-token
