@@ -591,7 +591,14 @@ is not a JSON object
 
 
 
-=== TEST 46: a NUL in the token, which other readers would cut there
+=== TEST 46: UTF-8 whose second byte begins another character
+--- answers eval: "{\"access_token\":\"a\xc3\xc3\"}"
+--- error_code: 502
+--- response_body eval: $::Invalid
+
+
+
+=== TEST 47: a NUL in the token, which other readers would cut there
 --- answers chomp
 {"access_token":"a\u0000b"}
 --- error_code: 502
@@ -599,28 +606,28 @@ is not a JSON object
 
 
 
-=== TEST 47: deep nesting
+=== TEST 48: deep nesting
 --- answers eval: '{"access_token":"a","x":' . '[' x 20000 . ']' x 20000 . '}'
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 48: deep nesting without an end
+=== TEST 49: deep nesting without an end
 --- answers eval: '{"x":' x 10000
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 49: thousands of members are nobody's token answer
+=== TEST 50: thousands of members are nobody's token answer
 --- answers eval: '{"access_token":"a"' . CORE::join('', map { qq(,"$_":1) } 1 .. 5000) . '}'
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 50: no access_token
+=== TEST 51: no access_token
 --- answers chomp
 {"token_type":"Bearer","id_token":"x"}
 --- error_code: 502
@@ -630,7 +637,7 @@ qr/\[error\].*answer of token endpoint "http:\S+\/token" has no access_token tha
 
 
 
-=== TEST 51: an error in a 200
+=== TEST 52: an error in a 200
 --- answers chomp
 {"error":"invalid_client"}
 --- error_code: 502
@@ -640,7 +647,7 @@ has no access_token
 
 
 
-=== TEST 52: an access_token that is no string
+=== TEST 53: an access_token that is no string
 --- config
     location = /token {
         token_proxy           on;
@@ -656,7 +663,7 @@ has no access_token
 
 
 
-=== TEST 53: of two access tokens the last one counts, and is empty
+=== TEST 54: of two access tokens the last one counts, and is empty
 --- answers chomp
 {"access_token":"a","access_token":""}
 --- error_code: 502
@@ -666,7 +673,7 @@ has no access_token
 
 
 
-=== TEST 54: too large, with a length
+=== TEST 55: too large, with a length
 --- inside
 token_proxy_max_response_size 100;
 --- answers eval: '{"access_token":"' . 'a' x 82 . '"}'
@@ -677,7 +684,7 @@ too big subrequest response
 
 
 
-=== TEST 55: too large, without a length
+=== TEST 56: too large, without a length
 --- inside
 token_proxy_max_response_size 100;
 --- headers eval: ''
@@ -689,7 +696,7 @@ too big subrequest response
 
 
 
-=== TEST 56: too large, in chunks
+=== TEST 57: too large, in chunks
 --- inside
 token_proxy_max_response_size 20;
 --- raw eval
@@ -702,7 +709,7 @@ too big subrequest response
 
 
 
-=== TEST 57: as large as it may be
+=== TEST 58: as large as it may be
 --- inside
 token_proxy_max_response_size 20;
 --- answers chomp
@@ -712,7 +719,7 @@ token_proxy_max_response_size 20;
 
 
 
-=== TEST 58: as large as it may be, without a length
+=== TEST 59: as large as it may be, without a length
 --- inside
 token_proxy_max_response_size 20;
 --- headers eval: ''
@@ -723,7 +730,7 @@ token_proxy_max_response_size 20;
 
 
 
-=== TEST 59: much too large, and the endpoint is not read to its end
+=== TEST 60: much too large, and the endpoint is not read to its end
 --- headers
 Content-Length: 1000000000
 --- answers eval: 'x' x 1000000
@@ -734,7 +741,7 @@ too big subrequest response: 1000000000
 
 
 
-=== TEST 60: too large, and the connection is kept
+=== TEST 61: too large, and the connection is kept
 --- config
     location = /token {
         token_proxy                    on;
@@ -748,7 +755,7 @@ too big subrequest response: 1000000000
 
 
 
-=== TEST 61: an answer in gzip, which nobody asked for
+=== TEST 62: an answer in gzip, which nobody asked for
 --- headers eval: "Content-Encoding: gzip\n"
 --- answers eval
 use IO::Compress::Gzip; my $out; IO::Compress::Gzip::gzip(\'{"access_token":"a"}', \$out); $out
@@ -759,7 +766,7 @@ is not a JSON object
 
 
 
-=== TEST 62: an error that is too large is an error all the same
+=== TEST 63: an error that is too large is an error all the same
 --- inside
 token_proxy_max_response_size 10;
 --- status: 401 Unauthorized
@@ -771,7 +778,7 @@ answered 401
 
 
 
-=== TEST 63: 503 that is too large is 503 all the same
+=== TEST 64: 503 that is too large is 503 all the same
 --- inside
 token_proxy_max_response_size 10;
 --- status: 503 Service Unavailable
@@ -785,7 +792,7 @@ Retry-After: 5
 
 
 
-=== TEST 64: an error that repeats the secret
+=== TEST 65: an error that repeats the secret
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"my-secret","error_description":"the secret my-secret is wrong"}
@@ -796,7 +803,7 @@ answered 401, error: (not shown), description: (not shown)
 
 
 
-=== TEST 65: an error that repeats the Basic value
+=== TEST 66: an error that repeats the Basic value
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"invalid_client","error_description":"Basic bXkta2V5Om15LXNlY3JldA== is wrong"}
@@ -806,7 +813,7 @@ answered 401, error: invalid_client, description: (not shown)
 
 
 
-=== TEST 66: an error that repeats the secret in escapes
+=== TEST 67: an error that repeats the secret in escapes
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"invalid_client","error_description":"my\u002dsecret"}
@@ -816,7 +823,7 @@ description: (not shown)
 
 
 
-=== TEST 67: an error that repeats the request's body, with the secret form-encoded
+=== TEST 68: an error that repeats the request's body, with the secret form-encoded
 --- config
     location = /token {
         token_proxy                on;
@@ -837,7 +844,7 @@ description: (not shown)
 
 
 
-=== TEST 68: an error that repeats the secret where the log cuts it
+=== TEST 69: an error that repeats the secret where the log cuts it
 --- status: 401 Unauthorized
 --- answers eval: '{"error":"invalid_client","error_description":"' . 'x' x 195 . 'my-secret"}'
 --- error_code: 502
@@ -848,7 +855,7 @@ my-s
 
 
 
-=== TEST 69: an error that repeats a parameter from a file
+=== TEST 70: an error that repeats a parameter from a file
 --- user_files
 >>> password
 pa/ss
@@ -871,7 +878,7 @@ description: (not shown)
 
 
 
-=== TEST 70: an error that names a scope is what the log is for
+=== TEST 71: an error that names a scope is what the log is for
 --- config
     location = /token {
         token_proxy           on;
@@ -887,7 +894,7 @@ error: invalid_scope, description: my-key may not have scope admin
 
 
 
-=== TEST 71: an error that repeats the secret form-encoded for the Basic value
+=== TEST 72: an error that repeats the secret form-encoded for the Basic value
 --- config
     location = /token {
         token_proxy                on;
@@ -908,7 +915,7 @@ description: (not shown)
 
 
 
-=== TEST 72: lines and control characters of an error do not reach the log
+=== TEST 73: lines and control characters of an error do not reach the log
 --- status: 400 Bad Request
 --- answers chomp
 {"error":"a\nb","error_description":"\u001b[31m\r\n2026/11/24 [emerg] all is lost \u00e9\u007f"}
@@ -920,7 +927,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 73: a long error is cut in the log
+=== TEST 74: a long error is cut in the log
 --- status: 400 Bad Request
 --- answers eval: '{"error":"invalid_request","error_description":"' . 'x' x 1000 . '"}'
 --- error_code: 502
@@ -928,7 +935,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 74: an error that is no string is not shown
+=== TEST 75: an error that is no string is not shown
 --- status: 400 Bad Request
 --- answers chomp
 {"error":{"code":1},"error_description":["a"]}
@@ -937,7 +944,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 75: the next server of an upstream block is tried
+=== TEST 76: the next server of an upstream block is tried
 --- http_config
     upstream idp {
         server  127.0.0.1:$TEST_NGINX_RAND_PORT_2;
@@ -953,7 +960,7 @@ connect() failed (111: Connection refused)
 
 
 
-=== TEST 76: no server of an upstream block is up
+=== TEST 77: no server of an upstream block is up
 --- http_config
     upstream idp {
         server  127.0.0.1:$TEST_NGINX_RAND_PORT_2;
@@ -970,7 +977,7 @@ connect() failed (111: Connection refused)
 
 
 
-=== TEST 77: a name that cannot be resolved
+=== TEST 78: a name that cannot be resolved
 --- config
     location = /token {
         resolver              127.0.0.1:$TEST_NGINX_RAND_PORT_2 valid=1s;
@@ -987,7 +994,7 @@ idp.example could not be resolved
 
 
 
-=== TEST 78: a name without a resolver
+=== TEST 79: a name without a resolver
 --- config
     location = /token {
         token_proxy           on;
@@ -1002,7 +1009,7 @@ no resolver defined to resolve idp.example
 
 
 
-=== TEST 79: an error_page of the location
+=== TEST 80: an error_page of the location
 --- config
     location = /token {
         error_page            502 503 /busy.html;
@@ -1020,7 +1027,7 @@ of the user
 
 
 
-=== TEST 80: an error_page of the location with another status
+=== TEST 81: an error_page of the location with another status
 --- config
     location = /token {
         error_page            502 =200 @fallback;
@@ -1038,7 +1045,7 @@ of the user
 
 
 
-=== TEST 81: an error_page of the location for another error
+=== TEST 82: an error_page of the location for another error
 --- config
     location = /token {
         error_page            503 /busy.html;
@@ -1050,7 +1057,7 @@ of the user
 
 
 
-=== TEST 82: an error_page of the location keeps Retry-After
+=== TEST 83: an error_page of the location keeps Retry-After
 --- config
     location = /token {
         error_page            503 /busy.html;
@@ -1070,7 +1077,7 @@ of the user
 
 
 
-=== TEST 83: an error_page of server level is for pages
+=== TEST 84: an error_page of server level is for pages
 --- config
     error_page  400 401 403 404 405 500 502 503 504 =200 /page.html;
 
@@ -1087,7 +1094,7 @@ of the user
 
 
 
-=== TEST 84: an error_page of http level, too
+=== TEST 85: an error_page of http level, too
 --- http_config
     error_page  502 =200 /page.html;
 --- config
@@ -1104,7 +1111,7 @@ of the user
 
 
 
-=== TEST 85: an error_page of an outer location, too
+=== TEST 86: an error_page of an outer location, too
 --- config
     location /token {
         error_page  502 =200 /page.html;
@@ -1123,7 +1130,7 @@ of the user
 
 
 
-=== TEST 86: a token location as an error_page of its own errors ends
+=== TEST 87: a token location as an error_page of its own errors ends
 --- config
     location = /token {
         error_page            502 /token;
