@@ -93,6 +93,20 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, ngx_str_t *text)
 }
 
 
+void
+ngx_http_token_files_done(void)
+{
+    ngx_queue_t  *q;
+
+    while (ngx_http_token_nfiles) {
+        q = ngx_queue_last(&ngx_http_token_files_queue);
+
+        ngx_http_token_file_drop(ngx_queue_data(q, ngx_http_token_file_t,
+                                                queue));
+    }
+}
+
+
 /* a variable may be what a caller sent: it chooses a name, not a directory */
 
 static ngx_int_t

@@ -330,6 +330,9 @@ ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
 ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
     ngx_str_t *text);
 
+/* overwrites what was read, when the process exits */
+void ngx_http_token_files_done(void);
+
 
 /* ngx_http_token_json.c */
 
