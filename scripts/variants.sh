@@ -23,7 +23,8 @@ variant_flags() {
     case $VARIANT in
         sanitize)
             cc+=" $SANITIZERS"
-            ld="$SANITIZERS $WORK/options.o"
+            # its crypt_r() needs the library's, where configure finds enough
+            ld="$SANITIZERS $WORK/options.o -Wl,--no-as-needed -lcrypt"
             ;;
         coverage)
             cc="-g -O0 --coverage -fprofile-update=atomic"
