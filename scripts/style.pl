@@ -47,7 +47,7 @@ for my $file (@ARGV) {
             && $line !~ /^    (?:return|goto|break|continue|case)\b/
             && $line =~ /^    (?:\w+_t|u_char|char|int|size_t|ssize_t|double|void|unsigned|struct \w+|static.*|const .*|cJSON|EVP_MD_CTX|uint\d+_t|int\d+_t)\s/)
         {
-            my ($head) = $line =~ /^(.*?\s\**)\w[\w\[\]]*(?:,|;| =)/;
+            my ($head) = $line =~ s/\[[^]]*\]//gr =~ /^(.*?\s\**)\w+(?:,|;| =)/;
 
             push @block, [$n, length(($head // '') =~ s/\*+$//r) + length(($head // '') =~ /(\*+)$/ ? $1 : '')]
                 if defined $head;

@@ -68,8 +68,12 @@ need_sanitizers() {
     "$CC" -O1 -g -fPIC -DREPORTS="\"$WORK/reports/report\"" \
         -DSUPPRESSIONS="\"$ROOT/t/sanitize\"" \
         -c "$ROOT/t/sanitize/options.c" -o "$WORK/options.o.new"
-    cmp -s "$WORK/options.o.new" "$WORK/options.o" ||
+
+    # nginx's makefile does not know it
+    if ! cmp -s "$WORK/options.o.new" "$WORK/options.o"; then
         mv "$WORK/options.o.new" "$WORK/options.o"
+        rm -f "$WORK/tree/objs/nginx"
+    fi
 }
 
 
@@ -97,7 +101,7 @@ new_reports() {
 show_reports() {
     local report reports
 
-    # The pool that main() of a failed "nginx -t" or "nginx -s" leaves to the
+    # The pool that main() of a failed start or of "nginx -s" leaves to the
     # kernel; a suppression cannot name main() without naming everything.
     for report in $(grep -lE '^    #[0-9] .* in main .*nginx\.c' "$WORK/reports/"* 2> /dev/null); do
         awk '/^Direct leak/ { direct = NR; n++ }

@@ -12,6 +12,12 @@
 const char *__asan_default_options(void);
 const char *__lsan_default_options(void);
 const char *__ubsan_default_options(void);
+int __lsan_is_turned_off(void);
+
+
+/* nginx's, where this is linked into nginx */
+
+extern unsigned long  ngx_test_config __attribute__((weak));
 
 
 const char *
@@ -38,4 +44,13 @@ __ubsan_default_options(void)
 {
     return OPTIONS "print_stacktrace=1:"
            "suppressions=" SUPPRESSIONS "/ubsan.supp";
+}
+
+
+/* "nginx -t" leaves a configuration that is right to the kernel */
+
+int
+__lsan_is_turned_off(void)
+{
+    return &ngx_test_config && ngx_test_config;
 }
