@@ -10,7 +10,7 @@ use IO::Socket::INET;
 use Time::HiRes qw(time);
 use Token::Cache;
 use Token::Server;
-use Token::Util qw(slurp wait_for);
+use Token::Util qw($NGINX slurp wait_for);
 
 my $KEYS = 100_000;
 my $PROCESSES = 4;
@@ -66,10 +66,15 @@ my %after = memory();
 
 note(sprintf '%.1f s', time - $start);
 
-for my $pid (sort keys %before) {
-    cmp_ok($after{$pid} - $before{$pid}, '<', 512,
-        "the memory of a worker does not grow: $before{$pid} kB, then "
-        . "$after{$pid} kB");
+SKIP: {
+    skip 'AddressSanitizer keeps what was freed', scalar keys %before
+        if `$NGINX -V 2>&1` =~ /-fsanitize/;
+
+    for my $pid (sort keys %before) {
+        cmp_ok($after{$pid} - $before{$pid}, '<', 512,
+            "the memory of a worker does not grow: $before{$pid} kB, then "
+            . "$after{$pid} kB");
+    }
 }
 
 is_deeply([sort keys %after], [sort keys %before], 'the same workers');

@@ -126,23 +126,23 @@ for my $name (qw(never none)) {
 
 # one refresh, however many ask
 {
-    $endpoint->answer(expires_in => 2);
+    $endpoint->answer(expires_in => 6);
     $endpoint->reset;
 
-    my $first = token($nginx->get('/default?key=many'));
+    my $first = token($nginx->get('/all?key=many'));
 
     sleep 1.2;
-    $endpoint->answer(expires_in => 60, delay => 0.4);
+    $endpoint->answer(expires_in => 60, delay => 2);
 
     my $client = Token::Client->new($nginx->port);
 
-    $client->send('/default?key=many') for 1 .. 200;
+    $client->send('/all?key=many') for 1 .. 200;
 
-    my @got = $client->receive(5);
+    my @got = $client->receive(10);
 
     is(scalar(grep { (token($_) // '') eq $first } @got), 200,
         '200 callers at once: the current token');
-    ok(wait_for { token($nginx->get('/default?key=many')) ne $first },
+    ok(wait_for { token($nginx->get('/all?key=many')) ne $first },
         '... and then the new one');
     is($endpoint->calls, 2, '... with one refresh');
 }

@@ -7,7 +7,7 @@ use lib 't/lib';
 use Test::More;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw(slurp wait_for);
+use Token::Util qw(settled slurp wait_for);
 
 my $endpoint = Token::Endpoint->new(delay => 1);
 my $url = $endpoint->url;
@@ -101,7 +101,7 @@ sub ask {
 }
 
 $nginx->get('/status', Connection => 'close');
-my $before = sockets();
+my $before = settled { sockets() };
 
 for my $path ('/token', '/kept') {
     $endpoint->reset;

@@ -14,8 +14,8 @@ use POSIX ();
 use Test::Builder;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for slurp
-    spew);
+our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
+    slurp spew);
 
 our $ROOT;
 
@@ -87,6 +87,22 @@ sub wait_for (&;$) {
     }
 
     return $value;
+}
+
+
+# settled { number }: what it is when it has not changed for a while.
+sub settled (&) {
+    my ($number) = @_;
+    my ($last, $since) = ($number->(), time);
+
+    wait_for {
+        my $now = $number->();
+
+        ($last, $since) = ($now, time) if $now != $last;
+        time - $since > 0.2;
+    };
+
+    return $last;
 }
 
 
