@@ -14,8 +14,10 @@ seconds=${1:-60}
 reload_seconds=${2:-30}
 lifetime=$(( seconds / 10 ))
 
-# few, since what waits for a core to be free is no matter of the cache
-CONNECTIONS=8
+# Each waits a little before its next request: at a load that takes the whole
+# machine, latency is the time in which others have the cores.
+CONNECTIONS=16
+PAUSE=2
 
 prepare wrk perl
 
@@ -74,7 +76,11 @@ start_nginx endpoint 1 << END
     }
 END
 
-cat > "$BENCH/latency.lua" << 'END'
+cat > "$BENCH/latency.lua" << END
+function delay()
+    return $PAUSE
+end
+
 function done(summary, latency, requests)
     io.write(string.format("latency %.2f %.2f %.2f\n",
         latency:percentile(99) / 1000, latency:percentile(99.9) / 1000,
@@ -97,7 +103,8 @@ measure() {
 }
 
 machine
-say "2 workers, $CONNECTIONS connections as fast as they can; the endpoint takes 500 ms."
+say "2 workers, $CONNECTIONS connections with a request $PAUSE ms after the last answer;" \
+    "the endpoint takes 500 ms."
 say
 say '| load | requests | failed | p99, ms | p99.9, ms | slowest, ms | endpoint calls |'
 say '|---|---|---|---|---|---|---|'

@@ -14,18 +14,41 @@ rounds=${1:-9}
 seconds=${2:-2}
 limit=${LIMIT:-1.10}
 
-# One at a time: with many, what it costs to wake the upstream and wrk depends
-# on how long they have slept, which differs with the speed of what is measured.
-CONNECTIONS=${CONNECTIONS:-1}
-
 prepare
 
-port=$(free_port)
 endpoint=$(free_port)
 
 start_nginx endpoint 1 <<< "$(endpoint "$endpoint")"
 
-start_nginx passthrough 1 << END
+# Each has an nginx of its own: in one, what the first has left of the heap is
+# too small for the other, and glibc gives memory back and takes it again.
+proxy=$(free_port)
+
+start_nginx proxy 1 << END
+    upstream kept {
+        server     127.0.0.1:$endpoint;
+        keepalive  64;
+    }
+
+    server {
+        listen 127.0.0.1:$proxy;
+
+        location = /kept {
+            proxy_pass          http://kept/token;
+            proxy_http_version  1.1;
+            proxy_set_header    Connection "";
+        }
+
+        location = /new {
+            proxy_pass  http://127.0.0.1:$endpoint/token;
+        }
+    }
+END
+
+proxy_worker=$(workers "$PID" | tr -d ' ')
+token=$(free_port)
+
+start_nginx token 1 << END
     token_proxy_client_id      my-key;
     token_proxy_client_secret  my-secret;
 
@@ -35,70 +58,60 @@ start_nginx passthrough 1 << END
     }
 
     server {
-        listen 127.0.0.1:$port;
+        listen 127.0.0.1:$token;
 
-        location = /kept/token {
+        location = /kept {
             token_proxy           on;
             token_proxy_endpoint  http://kept/token;
         }
 
-        location = /kept/bare {
-            proxy_pass          http://kept/token;
-            proxy_http_version  1.1;
-            proxy_set_header    Connection "";
-        }
-
-        location = /new/token {
+        location = /new {
             token_proxy           on;
             token_proxy_endpoint  http://127.0.0.1:$endpoint/token;
-        }
-
-        location = /new/bare {
-            proxy_pass  http://127.0.0.1:$endpoint/token;
         }
     }
 END
 
-worker=$(workers "$PID" | tr -d ' ')
+token_worker=$(workers "$PID" | tr -d ' ')
 worst=0
 
 # What is measured is what it is taken for.
-[[ $(curl -s "http://127.0.0.1:$port/kept/token") == "$ANSWER" ]] ||
+[[ $(curl -s "http://127.0.0.1:$token/kept") == "$ANSWER" ]] ||
     fail "no token from the token location"
-[[ $(curl -s "http://127.0.0.1:$port/kept/bare") == *"$TOKEN"* ]] ||
+[[ $(curl -s "http://127.0.0.1:$proxy/kept") == *"$TOKEN"* ]] ||
     fail "no token through proxy_pass"
 
 measure() {
     local name=$1 round
 
-    : > "$BENCH/bare"
-    : > "$BENCH/token"
-    : > "$BENCH/ratio"
+    : > "$BENCH/proxy.costs"
+    : > "$BENCH/token.costs"
+    : > "$BENCH/ratios"
 
     # The first round warms both up.
     for (( round = 0; round <= rounds; round++ )); do
-        load "$seconds" "http://127.0.0.1:$port/$name/bare" "$worker"
+        load "$seconds" "http://127.0.0.1:$proxy/$name" "$proxy_worker"
         (( FAILED == 0 )) || fail "$FAILED requests failed"
         bare=$COST
 
-        load "$seconds" "http://127.0.0.1:$port/$name/token" "$worker"
+        load "$seconds" "http://127.0.0.1:$token/$name" "$token_worker"
         (( FAILED == 0 )) || fail "$FAILED requests failed"
 
         (( round )) || continue
-        echo "$bare" >> "$BENCH/bare"
-        echo "$COST" >> "$BENCH/token"
-        say "$(ratio "$COST" "$bare")" >> "$BENCH/ratio"
+        echo "$bare" >> "$BENCH/proxy.costs"
+        echo "$COST" >> "$BENCH/token.costs"
+        say "$(ratio "$COST" "$bare")" >> "$BENCH/ratios"
     done
 
-    middle=$(median < "$BENCH/ratio")
+    middle=$(median < "$BENCH/ratios")
     worst=$(printf '%s\n' "$worst" "$middle" | sort -g | tail -n 1)
 
-    say "| $2 | $(us "$(median < "$BENCH/bare")") | $(us "$(median < "$BENCH/token")") |" \
-        "$middle | $(sort -g "$BENCH/ratio" | head -n 1) to $(sort -g "$BENCH/ratio" | tail -n 1) |"
+    say "| $2 | $(us "$(median < "$BENCH/proxy.costs")") | $(us "$(median < "$BENCH/token.costs")") |" \
+        "$middle | $(sort -g "$BENCH/ratios" | head -n 1) to $(sort -g "$BENCH/ratios" | tail -n 1) |"
 }
 
 machine
-say "$rounds pairs of $seconds s in turn, connections: $CONNECTIONS."
+say "$rounds pairs of $seconds s in turn, connections: ${CONNECTIONS:-32}."
 say
 say '| connections to the endpoint | proxy_pass, µs of CPU | token location, µs of CPU | ratio, median | of the pairs |'
 say '|---|---|---|---|---|'

@@ -25,8 +25,9 @@ static ngx_int_t ngx_http_token_json_plain(ngx_pool_t *pool,
     ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_str_t *raw, ngx_str_t *string);
-static ngx_int_t ngx_http_token_json_simple(u_char *p, u_char *last,
-    ngx_str_t *raw, ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p,
+    u_char *last, ngx_str_t *string);
+static u_char *ngx_http_token_json_other(u_char *p, u_char *last);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
     ngx_http_token_member_t *member);
 static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
@@ -40,10 +41,6 @@ ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
 
     p = text->data;
     last = text->data + text->len;
-
-    if (ngx_http_token_json_strict(p, last) != NGX_OK) {
-        return NGX_DECLINED;
-    }
 
     p = ngx_http_token_json_space(p, last);
 
@@ -194,10 +191,8 @@ static ngx_int_t
 ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
     ngx_str_t *raw, ngx_str_t *string)
 {
-    cJSON       *item;
-    u_char      *p;
-    ngx_int_t    rc;
-    const char  *end;
+    u_char     *p, *end;
+    ngx_int_t   rc;
 
     p = ngx_http_token_json_space(*pos, last);
 
@@ -205,36 +200,67 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
         return NGX_DECLINED;
     }
 
-    if (ngx_http_token_json_simple(p, last, raw, string) == NGX_OK) {
-        *pos = raw->data + raw->len;
+    rc = NGX_OK;
+
+    if (*p == '"') {
+        end = ngx_http_token_json_strict_string(p, last);
+
+        if (end) {
+            rc = ngx_http_token_json_decode(pool, p, end, string);
+        }
+
+    } else if (*p == '-' || (*p >= '0' && *p <= '9')) {
+        end = ngx_http_token_json_strict_number(p, last);
+
+    } else {
+        end = ngx_http_token_json_other(p, last);
+    }
+
+    if (end == NULL) {
+        return NGX_DECLINED;
+    }
+
+    raw->data = p;
+    raw->len = end - p;
+
+    *pos = end;
+
+    return rc;
+}
+
+
+/* what a string says: its own bytes if there is no escape */
+
+static ngx_int_t
+ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p, u_char *last,
+    ngx_str_t *string)
+{
+    cJSON      *item;
+    ngx_int_t   rc;
+
+    string->data = p + 1;
+    string->len = last - p - 2;
+
+    if (memchr(string->data, '\\', string->len) == NULL) {
         return NGX_OK;
     }
 
-    item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
+    item = cJSON_ParseWithLengthOpts((char *) p, last - p, NULL, 0);
     if (item == NULL) {
         return NGX_DECLINED;
     }
 
-    rc = NGX_OK;
+    rc = NGX_ERROR;
 
-    raw->data = p;
-    raw->len = (u_char *) end - p;
+    string->len = ngx_strlen(item->valuestring);
+    string->data = ngx_pnalloc(pool, string->len + 1);
 
-    *pos = (u_char *) end;
-
-    if (cJSON_IsString(item)) {
-        string->len = ngx_strlen(item->valuestring);
-        string->data = ngx_pnalloc(pool, string->len + 1);
-
-        if (string->data) {
-            ngx_memcpy(string->data, item->valuestring, string->len + 1);
-
-        } else {
-            rc = NGX_ERROR;
-        }
-
-        ngx_explicit_memzero(item->valuestring, string->len);
+    if (string->data) {
+        ngx_memcpy(string->data, item->valuestring, string->len + 1);
+        rc = NGX_OK;
     }
+
+    ngx_explicit_memzero(item->valuestring, string->len);
 
     cJSON_Delete(item);
 
@@ -242,73 +268,36 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
 }
 
 
-/*
- * Strings without escapes, and numbers: of these is most of every answer, and
- * nothing is left to be parsed in bytes that are known to be strict.
- */
+/* arrays, objects, and words: to behind it, or NULL */
 
-static ngx_int_t
-ngx_http_token_json_simple(u_char *p, u_char *last, ngx_str_t *raw,
-    ngx_str_t *string)
+static u_char *
+ngx_http_token_json_other(u_char *p, u_char *last)
 {
-    u_char  *end;
+    cJSON       *item;
+    const char  *end;
 
-    raw->data = p;
-
-    if (*p == '-' || (*p >= '0' && *p <= '9')) {
-
-        end = ngx_http_token_json_strict_number(p, last);
-        if (end == NULL) {
-            return NGX_DECLINED;
-        }
-
-        raw->len = end - p;
-
-        return NGX_OK;
+    item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
+    if (item == NULL) {
+        return NULL;
     }
 
-    if (*p != '"') {
-        return NGX_DECLINED;
-    }
+    cJSON_Delete(item);
 
-    p++;
+    last = (u_char *) end;
 
-    end = memchr(p, '"', last - p);
-
-    if (end == NULL || memchr(p, '\\', end - p) != NULL) {
-        return NGX_DECLINED;
-    }
-
-    raw->len = end + 1 - raw->data;
-
-    string->len = end - p;
-    string->data = p;
-
-    return NGX_OK;
+    return (ngx_http_token_json_strict(p, last) == NGX_OK) ? last : NULL;
 }
 
 
 ngx_int_t
 ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *string)
 {
-    u_char     *p;
-    ngx_str_t   text;
-
     if (raw->len < 2 || raw->data[0] != '"') {
         return NGX_DECLINED;
     }
 
-    string->data = raw->data + 1;
-    string->len = raw->len - 2;
-
-    if (ngx_strlchr(string->data, string->data + string->len, '\\') == NULL) {
-        return NGX_OK;
-    }
-
-    p = raw->data;
-
-    return ngx_http_token_json_value(pool, &p, raw->data + raw->len, &text,
-                                     string);
+    return ngx_http_token_json_decode(pool, raw->data, raw->data + raw->len,
+                                      string);
 }
 
 
@@ -368,6 +357,7 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
 {
     double                    n;
     char                     *end;
+    ngx_str_t                *text;
     ngx_http_token_member_t  *m;
 
     m = ngx_http_token_json_find(members, "expires_in");
@@ -376,33 +366,27 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
         return -1;
     }
 
-    if (m->is_string) {
+    text = m->is_string ? &m->string : &m->value;
+
+    n = ngx_atoi(text->data, text->len);
+
+    if (n == NGX_ERROR) {
 
         /* strtod() takes "inf", "0x10" and white space as well */
 
-        if (m->string.len == 0
-            || strspn((char *) m->string.data, "0123456789.eE+-")
-               != m->string.len)
+        if (text->len == 0
+            || strspn((char *) text->data, "0123456789.eE+-") < text->len)
         {
             return 0;
         }
 
-        /* it is a slice of the answer that a quote ends, or has a NUL */
+        /* the text does not end the answer: a quote or a brace follows */
 
-        n = strtod((char *) m->string.data, &end);
+        n = strtod((char *) text->data, &end);
 
-        if ((u_char *) end != m->string.data + m->string.len) {
+        if ((u_char *) end != text->data + text->len) {
             return 0;
         }
-
-    } else if (m->value.data[0] >= '0' && m->value.data[0] <= '9') {
-
-        /* the answer does not end with the number: a brace follows at least */
-
-        n = strtod((char *) m->value.data, NULL);
-
-    } else {
-        return 0;
     }
 
     if (n <= 0) {

@@ -13,8 +13,9 @@
 #include "ngx_http_token_module.h"
 
 
-static u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
-static u_char *ngx_http_token_json_plain_bytes(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_odd_string(u_char *p, u_char *last);
+static ngx_uint_t ngx_http_token_json_is_plain(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_strict_escape(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_strict_utf8(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_digits(u_char *p, u_char *last);
 
@@ -32,7 +33,7 @@ ngx_http_token_json_strict(u_char *p, u_char *last)
             break;
 
         case '"':
-            p = ngx_http_token_json_strict_string(p + 1, last);
+            p = ngx_http_token_json_strict_string(p, last);
             break;
 
         case '-':
@@ -60,15 +61,66 @@ ngx_http_token_json_strict(u_char *p, u_char *last)
 }
 
 
-static u_char *
+/* from one quote to behind the other */
+
+u_char *
 ngx_http_token_json_strict_string(u_char *p, u_char *last)
 {
-    for ( ;; ) {
-        p = ngx_http_token_json_plain_bytes(p, last);
+    u_char  *end;
 
-        if (p == last) {
-            return NULL;
+    p++;
+
+    end = memchr(p, '"', last - p);
+
+    if (end == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_token_json_is_plain(p, end)) {
+        return end + 1;
+    }
+
+    return ngx_http_token_json_odd_string(p, last);
+}
+
+
+/*
+ * Whether there is nothing but ASCII without control characters and escapes,
+ * as in every token: a long string costs little when it is seen in words of
+ * eight bytes.  A doubt says no.
+ */
+
+static ngx_uint_t
+ngx_http_token_json_is_plain(u_char *p, u_char *last)
+{
+    uint64_t  w, odd;
+
+    const uint64_t  ones = 0x0101010101010101;
+
+    odd = 0;
+
+    for ( /* void */ ; last - p >= 8; p += 8) {
+        ngx_memcpy(&w, p, 8);
+
+        /* the top bit of a byte that is too high, too low, or a backslash */
+
+        odd |= w | (w - ones * 0x20) | ((w ^ (ones * '\\')) - ones);
+    }
+
+    for ( /* void */ ; p < last; p++) {
+        if (*p < 0x20 || *p >= 0x80 || *p == '\\') {
+            return 0;
         }
+    }
+
+    return (odd & (ones * 0x80)) == 0;
+}
+
+
+static u_char *
+ngx_http_token_json_odd_string(u_char *p, u_char *last)
+{
+    while (p && p < last) {
 
         if (*p == '"') {
             return p + 1;
@@ -79,68 +131,38 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
         }
 
         if (*p == '\\') {
-            if (last - p < 2) {
-                return NULL;
-            }
+            p = ngx_http_token_json_strict_escape(p, last);
 
-            if (p[1] != 'u') {
-                p += 2;
-                continue;
-            }
-
-            /* NGX_ERROR or zero: cJSON reads digits that are none as "0000" */
-
-            if (last - p < 6 || ngx_hextoi(p + 2, 4) <= 0) {
-                return NULL;
-            }
-
-            p += 6;
-            continue;
-        }
-
-        if (*p < 0x80) {
+        } else if (*p < 0x80) {
             p++;
-            continue;
-        }
 
-        p = ngx_http_token_json_strict_utf8(p, last);
-        if (p == NULL) {
-            return NULL;
+        } else {
+            p = ngx_http_token_json_strict_utf8(p, last);
         }
     }
+
+    return NULL;
 }
 
 
-/* skips what means nothing in a string, eight bytes at a time */
-
 static u_char *
-ngx_http_token_json_plain_bytes(u_char *p, u_char *last)
+ngx_http_token_json_strict_escape(u_char *p, u_char *last)
 {
-    uint64_t  w, quote, slash;
-
-    const uint64_t  ones = 0x0101010101010101, tops = 0x8080808080808080;
-
-    while (last - p >= 8) {
-        ngx_memcpy(&w, p, 8);
-
-        quote = w ^ (ones * '"');
-        slash = w ^ (ones * '\\');
-
-        /* what means something goes below zero, and may borrow from the next */
-
-        w = (w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops;
-
-        if (w) {
-#if (NGX_HAVE_LITTLE_ENDIAN)
-            p += __builtin_ctzll(w) / 8;
-#endif
-            break;
-        }
-
-        p += 8;
+    if (last - p < 2) {
+        return NULL;
     }
 
-    return p;
+    if (p[1] != 'u') {
+        return p + 2;
+    }
+
+    /* NGX_ERROR or zero: cJSON reads digits that are none as "0000" */
+
+    if (last - p < 6 || ngx_hextoi(p + 2, 4) <= 0) {
+        return NULL;
+    }
+
+    return p + 6;
 }
 
 
