@@ -23,8 +23,9 @@ variant_flags() {
     case $VARIANT in
         sanitize)
             cc+=" $SANITIZERS"
-            # its crypt_r() needs the library's, where configure finds enough
-            ld="$SANITIZERS $WORK/options.o -Wl,--no-as-needed -lcrypt"
+            # ASan's crypt_r() needs the library's, though configure finds it
+            # enough; ngx_modules of the module is not nginx's
+            ld="$SANITIZERS $WORK/options.o -Wl,--no-as-needed -lcrypt -Wl,-Bsymbolic"
             ;;
         coverage)
             cc="-g -O0 --coverage -fprofile-update=atomic"
