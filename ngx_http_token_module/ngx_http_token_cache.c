@@ -36,7 +36,8 @@ static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
     ngx_http_token_shctx_t *sh, u_char *digest, uint64_t lease,
-    ngx_uint_t *waited);
+    ngx_uint_t local, ngx_uint_t *waited);
+static ngx_uint_t ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch);
 
 
 ngx_int_t
@@ -380,7 +381,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
 
 static ngx_http_token_node_t *
 ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
-    uint64_t lease, ngx_uint_t *waited)
+    uint64_t lease, ngx_uint_t local, ngx_uint_t *waited)
 {
     ngx_http_token_node_t  *tn;
 
@@ -399,9 +400,30 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
     tn->lease = 0;
     tn->lease_until = 0;
     tn->waited = 0;
-    tn->generation = ++sh->generation;
+
+    if (!local) {
+        tn->generation = ++sh->generation;
+    }
 
     return tn;
+}
+
+
+/*
+ * The endpoint has no part in it: there was no memory, or no connection to be
+ * had, which is 500 where the endpoint did not answer.
+ */
+
+static ngx_uint_t
+ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+        return 1;
+    }
+
+    return (fetch->outcome == NGX_HTTP_TOKEN_UNREACHABLE
+            && fetch->rc == NGX_HTTP_INTERNAL_SERVER_ERROR
+            && fetch->upstream_status == 0);
 }
 
 
@@ -412,17 +434,20 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 {
     ngx_int_t                rc;
     ngx_str_t               *endpoint;
+    ngx_uint_t               local;
     ngx_http_token_node_t   *tn;
     ngx_http_token_shctx_t  *sh;
 
     rc = NGX_OK;
     endpoint = &fetch->request->endpoint;
 
+    local = ngx_http_token_fetch_local(fetch);
+
     sh = ngx_http_token_zone_lock(zone);
 
-    tn = ngx_http_token_node_end(sh, digest, lease, waited);
+    tn = ngx_http_token_node_end(sh, digest, lease, local, waited);
 
-    if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK) {
+    if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK && !local) {
         ngx_http_token_node_fail(tn, fetch);
     }
 

@@ -226,8 +226,9 @@ ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
 /*
  * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
- * the endpoint is left alone for a while: longer each time.  Sets waited if
- * there may be somebody in another worker who waits for it.
+ * the endpoint is left alone for a while: longer each time.  What fails in
+ * this worker, before the endpoint is called, is no failure of the endpoint.
+ * Sets waited if there may be somebody in another worker who waits for it.
  */
 void ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,

@@ -202,6 +202,11 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
 
         ngx_http_token_cache_end(w->zone, w->digest, lookup->lease, &fetch,
                                  NULL, &waited);
+
+        if (waited) {
+            ngx_http_token_wake_elsewhere();
+        }
+
         return rc;
     }
 
