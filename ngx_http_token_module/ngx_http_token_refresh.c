@@ -502,11 +502,12 @@ ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored)
 {
+    ngx_int_t   rc;
     ngx_uint_t  waited;
 
-    ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
+    rc = ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
 
-    ngx_http_token_wake_here(zone, digest, fetch);
+    ngx_http_token_wake_here(zone, digest, (rc == NGX_OK) ? fetch : NULL);
 
     if (waited) {
         ngx_http_token_wake_elsewhere();
