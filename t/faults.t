@@ -104,13 +104,13 @@ END
     server => <<"END")->start;
     location /plain/ {
         token_proxy                   on;
-        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri?code=my-secret;
         token_proxy_max_response_size 1m;
     }
 
     location /cached/ {
         token_proxy                   on;
-        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri?code=my-secret;
         token_proxy_max_response_size 1m;
         token_proxy_cache             tokens;
         token_proxy_cache_default_ttl 1h;
