@@ -165,6 +165,7 @@ static ngx_int_t
 ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
+    ngx_str_t              endpoint;
     ngx_http_token_ctx_t  *ctx;
     ngx_http_token_got_t  *got;
 
@@ -183,9 +184,10 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         break;
 
     case NGX_DECLINED:
+        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token of \"%V\" cannot stand in a header",
-                      &bearer->request.endpoint);
+                      "token of \"%V\" cannot stand in a header", &endpoint);
 
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INVALID, 0);
 

@@ -36,7 +36,11 @@ static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
     ngx_http_token_shctx_t *sh, u_char *digest, uint64_t lease,
-    ngx_uint_t *waited);
+    ngx_uint_t local, ngx_uint_t *waited);
+static ngx_uint_t ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch);
+static ngx_uint_t ngx_http_token_node_late(ngx_http_token_shctx_t *sh,
+    u_char *digest, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored);
 
 
 ngx_int_t
@@ -380,7 +384,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
 
 static ngx_http_token_node_t *
 ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
-    uint64_t lease, ngx_uint_t *waited)
+    uint64_t lease, ngx_uint_t local, ngx_uint_t *waited)
 {
     ngx_http_token_node_t  *tn;
 
@@ -399,34 +403,61 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
     tn->lease = 0;
     tn->lease_until = 0;
     tn->waited = 0;
-    tn->generation = ++sh->generation;
+
+    if (!local) {
+        tn->generation = ++sh->generation;
+    }
 
     return tn;
 }
 
 
-void
+/*
+ * The endpoint has no part in it: there was no memory, or no connection to be
+ * had, which is 500 where the endpoint did not answer.
+ */
+
+static ngx_uint_t
+ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+        return 1;
+    }
+
+    return (fetch->outcome == NGX_HTTP_TOKEN_UNREACHABLE
+            && fetch->rc == NGX_HTTP_INTERNAL_SERVER_ERROR
+            && fetch->upstream_status == 0);
+}
+
+
+ngx_int_t
 ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored, ngx_uint_t *waited)
 {
     ngx_int_t                rc;
     ngx_str_t               *endpoint;
+    ngx_uint_t               local, late;
     ngx_http_token_node_t   *tn;
     ngx_http_token_shctx_t  *sh;
 
     rc = NGX_OK;
     endpoint = &fetch->request->endpoint;
 
+    local = ngx_http_token_fetch_local(fetch);
+
     sh = ngx_http_token_zone_lock(zone);
 
-    tn = ngx_http_token_node_end(sh, digest, lease, waited);
+    tn = ngx_http_token_node_end(sh, digest, lease, local, waited);
 
-    if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK) {
+    late = (tn == NULL
+            && ngx_http_token_node_late(sh, digest, fetch, stored));
+
+    if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK && !local) {
         ngx_http_token_node_fail(tn, fetch);
     }
 
-    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
+    if (fetch->outcome == NGX_HTTP_TOKEN_OK && !late) {
 
         if (tn == NULL && stored) {
             tn = ngx_http_token_node_get(zone, sh, digest, endpoint);
@@ -455,6 +486,30 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
                       "a token of %uz bytes does not fit into its cache",
                       stored->size);
     }
+
+    return late ? NGX_DECLINED : NGX_OK;
+}
+
+
+/*
+ * Whether another fetch, which has taken over, makes this one's result useless:
+ * a failure, or a token that is older than what the entry has had.
+ */
+
+static ngx_uint_t
+ngx_http_token_node_late(ngx_http_token_shctx_t *sh, u_char *digest,
+    ngx_http_token_fetch_t *fetch, ngx_http_token_stored_t *stored)
+{
+    ngx_http_token_node_t  *tn;
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn == NULL) {
+        return 0;
+    }
+
+    return (fetch->outcome != NGX_HTTP_TOKEN_OK
+            || (stored && stored->asked < tn->asked));
 }
 
 
@@ -478,6 +533,7 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
     old = tn->stored;
     tn->stored = new;
+    tn->asked = stored->asked;
     tn->expired = 1;
 
     if (old) {

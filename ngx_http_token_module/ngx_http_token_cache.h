@@ -33,6 +33,7 @@ typedef struct {
 
 typedef struct {
     size_t                          size;     /* of all this */
+    ngx_http_token_time_t           asked;    /* when it was asked for */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           refresh;  /* ahead of its expiry */
     ngx_uint_t                      serial;   /* unlike any token's before */
@@ -73,6 +74,7 @@ typedef struct {
     ngx_queue_t                     queue;    /* by last use */
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     ngx_http_token_stored_t        *stored;   /* NULL if there is no token */
+    ngx_http_token_time_t           asked;    /* the last one, here or gone */
     ngx_uint_t                      endpoint; /* whose counts are its */
 
     /* who fetches, and until when he is believed to be alive */
@@ -226,10 +228,13 @@ ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
 /*
  * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
- * the endpoint is left alone for a while: longer each time.  Sets waited if
- * there may be somebody in another worker who waits for it.
+ * the endpoint is left alone for a while: longer each time.  What fails in
+ * this worker, before the endpoint is called, is no failure of the endpoint.
+ * Sets waited if there may be somebody in another worker who waits for it.
+ * Returns NGX_OK, or NGX_DECLINED if another fetch has taken over, and what
+ * this one has brought is of no use.
  */
-void ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
+ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored, ngx_uint_t *waited);
 
@@ -288,7 +293,10 @@ ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_uint_t bare,
     ngx_http_token_resume_pt resume, ngx_int_t *rc);
 
-/* Hands the result of a fetch to those who wait for it in this worker. */
+/*
+ * Hands the result of a fetch to those who wait for it in this worker, or has
+ * them look again if it is NULL.
+ */
 void ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_fetch_t *fetch);
 

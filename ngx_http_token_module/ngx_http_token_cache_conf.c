@@ -10,6 +10,15 @@
 #include "ngx_http_token_conf.h"
 
 
+static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+ngx_conf_post_t  ngx_http_token_not_zero = {
+    ngx_http_token_check_not_zero
+};
+
+
 char *
 ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -82,6 +91,17 @@ ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     tlcf->refresh_before = n;
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *timeout = data;
+
+    /* nobody would ever be given a token that is not there yet */
+
+    return (*timeout == 0) ? "takes a time that is not zero" : NGX_CONF_OK;
 }
 
 

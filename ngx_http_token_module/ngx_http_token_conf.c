@@ -103,7 +103,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_token_loc_conf_t *tlcf = conf;
 
     char                              *wrong;
-    ngx_str_t                         *value;
+    ngx_str_t                         *value, url;
     ngx_url_t                          u;
     ngx_http_compile_complex_value_t   ccv;
 
@@ -149,8 +149,10 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (wrong) {
+        url = ngx_http_token_shown(&value[1]);
+
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\" \"%V\"",
-                           wrong, &cmd->name, &value[1]);
+                           wrong, &cmd->name, &url);
         return NGX_CONF_ERROR;
     }
 

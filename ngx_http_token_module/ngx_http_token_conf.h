@@ -54,6 +54,8 @@ char *ngx_http_token_init_auth(ngx_conf_t *cf,
 
 /* ngx_http_token_cache_conf.c */
 
+extern ngx_conf_post_t  ngx_http_token_not_zero;
+
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

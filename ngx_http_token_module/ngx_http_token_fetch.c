@@ -16,6 +16,8 @@ static ngx_int_t ngx_http_token_init_headers_in(ngx_http_request_t *sr,
     ngx_http_token_request_t *request);
 static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
 static void ngx_http_token_fetch_mute(ngx_http_request_t *sr);
+static u_char *ngx_http_token_fetch_log(ngx_http_request_t *r,
+    ngx_http_request_t *sr, u_char *buf, size_t len);
 static ngx_int_t ngx_http_token_process_header(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_reinit_request(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
@@ -32,6 +34,11 @@ static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
+
+
+/* who describes a caller's request in the log, while his fetch is begun */
+
+static ngx_http_log_handler_pt  ngx_http_token_log_handler;
 
 
 ngx_int_t
@@ -183,9 +190,10 @@ ngx_http_token_init_headers_in(ngx_http_request_t *sr,
 static void
 ngx_http_token_fetch_run(ngx_http_request_t *sr)
 {
-    ngx_int_t    rc;
-    ngx_log_t   *log;
-    ngx_uint_t   level;
+    ngx_int_t            rc;
+    ngx_log_t           *log;
+    ngx_uint_t           level;
+    ngx_http_request_t  *main;
 
     sr->write_event_handler = ngx_http_request_empty_handler;
 
@@ -195,15 +203,44 @@ ngx_http_token_fetch_run(ngx_http_request_t *sr)
 
     level = ngx_http_token_mute(log);
 
+    /* and nginx the URI in each error, with the query, if that can fail here */
+
+    main = sr->main;
+
+    ngx_http_token_log_handler = main->log_handler;
+    main->log_handler = ngx_http_token_fetch_log;
+
     rc = sr->content_handler(sr);
+
+    main->log_handler = ngx_http_token_log_handler;
 
     log->log_level = level;
 
     if (sr->upstream) {
         ngx_http_token_fetch_mute(sr);
+
+        sr->upstream->uri = ngx_http_token_shown(&sr->upstream->uri);
     }
 
     ngx_http_finalize_request(sr, rc);
+}
+
+
+/* an upstream's URI is for the log alone: what is sent has been made of it */
+
+static u_char *
+ngx_http_token_fetch_log(ngx_http_request_t *r, ngx_http_request_t *sr,
+    u_char *buf, size_t len)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
+
+    if (ctx && ctx->request && sr->upstream) {
+        sr->upstream->uri = ngx_http_token_shown(&sr->upstream->uri);
+    }
+
+    return ngx_http_token_log_handler(r, sr, buf, len);
 }
 
 
@@ -429,7 +466,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
     char                     *wrong;
     ngx_buf_t                *b;
     ngx_int_t                 rc;
-    ngx_str_t                 text;
+    ngx_str_t                 text, endpoint;
     ngx_http_token_member_t  *token;
 
     b = fetch->subrequest->out->buf;
@@ -462,9 +499,10 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
         return;
     }
 
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "answer of token endpoint \"%V\" %s",
-                  &fetch->request->endpoint, wrong);
+                  "answer of token endpoint \"%V\" %s", &endpoint, wrong);
 
     fetch->outcome = NGX_HTTP_TOKEN_INVALID;
 }
@@ -475,7 +513,7 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
     ngx_buf_t           *b;
-    ngx_str_t            text, error, description;
+    ngx_str_t            text, error, description, endpoint;
     ngx_uint_t           bad_grant, level;
     ngx_array_t         *members;
     ngx_http_request_t  *sr;
@@ -506,10 +544,11 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
                  && ngx_strncmp(error.data, "invalid_grant", error.len) == 0);
 
     level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
 
     ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
-                  &fetch->request->endpoint, fetch->upstream_status,
+                  &endpoint, fetch->upstream_status,
                   error.len ? ", error: " : "", &error,
                   description.len ? ", description: " : "", &description);
 

@@ -327,7 +327,7 @@ ngx_http_token_default_credential(ngx_conf_t *cf, char *name, char *variable,
 static char *
 ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
-    ngx_str_t                     *url;
+    ngx_str_t                      url;
     ngx_uint_t                     ssl;
     ngx_http_core_loc_conf_t      *clcf;
     ngx_http_upstream_srv_conf_t  *uscf;
@@ -336,22 +336,22 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 #endif
 
     uscf = conf->upstream;
-    url = &conf->endpoint->value;
-    ssl = (ngx_strncasecmp(url->data, (u_char *) "http://", 7) != 0);
+    url = ngx_http_token_shown(&conf->endpoint->value);
+    ssl = (ngx_strncasecmp(url.data, (u_char *) "http://", 7) != 0);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_loopback(uscf)) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "the client secret travels in clear to "
-                           "\"token_proxy_endpoint\" \"%V\"", url);
+                           "\"token_proxy_endpoint\" \"%V\"", &url);
     }
 
     if (ssl && !conf->ssl_verify && !clcf->noname) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "the certificate of \"token_proxy_endpoint\" \"%V\" "
                            "is not verified, \"token_proxy_ssl_verify\" is off",
-                           url);
+                           &url);
     }
 
 #if (NGX_HTTP_SSL)
@@ -367,7 +367,7 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"token_proxy_endpoint\" \"%V\" has no host name "
                            "to verify its certificate by, use a name or set "
-                           "\"proxy_ssl_name\"", url);
+                           "\"proxy_ssl_name\"", &url);
         return NGX_CONF_ERROR;
     }
 

@@ -207,7 +207,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, lock_timeout),
-      NULL },
+      &ngx_http_token_not_zero },
 
     { ngx_string("token_proxy_retry_backoff"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,

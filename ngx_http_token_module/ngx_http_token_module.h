@@ -428,6 +428,9 @@ ngx_int_t ngx_http_token_form(ngx_pool_t *pool,
 
 ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
 
+/* A URL as a log shows it: a query may hold what nobody shall read there. */
+ngx_str_t ngx_http_token_shown(ngx_str_t *url);
+
 /* Returns the level that the log has to get back. */
 ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
 

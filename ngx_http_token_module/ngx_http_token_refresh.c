@@ -414,6 +414,7 @@ ngx_http_token_refresh_finished(ngx_http_request_t *r)
 static void
 ngx_http_token_refresh_renew(ngx_event_t *ev)
 {
+    ngx_str_t                  endpoint;
     ngx_msec_t                 lease;
     ngx_http_token_refresh_t  *refresh;
 
@@ -421,9 +422,11 @@ ngx_http_token_refresh_renew(ngx_event_t *ev)
 
     if ((ngx_msec_int_t) (refresh->deadline - ngx_current_msec) <= 0) {
 
+        endpoint = ngx_http_token_shown(&refresh->request.endpoint);
+
         ngx_log_error(NGX_LOG_ERR, ev->log, 0,
                       "token endpoint \"%V\" did not end its answer in time",
-                      &refresh->request.endpoint);
+                      &endpoint);
 
         refresh->fetch.outcome = NGX_HTTP_TOKEN_TIMEOUT;
 
@@ -502,11 +505,12 @@ ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored)
 {
+    ngx_int_t   rc;
     ngx_uint_t  waited;
 
-    ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
+    rc = ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
 
-    ngx_http_token_wake_here(zone, digest, fetch);
+    ngx_http_token_wake_here(zone, digest, (rc == NGX_OK) ? fetch : NULL);
 
     if (waited) {
         ngx_http_token_wake_elsewhere();
@@ -518,6 +522,7 @@ static u_char *
 ngx_http_token_refresh_log(ngx_log_t *log, u_char *buf, size_t len)
 {
     u_char               *p;
+    ngx_str_t             uri;
     ngx_http_log_ctx_t   *ctx;
     ngx_http_request_t   *r;
     ngx_http_upstream_t  *u;
@@ -544,12 +549,14 @@ ngx_http_token_refresh_log(ngx_log_t *log, u_char *buf, size_t len)
     u = r->upstream;
 
     if (u && u->peer.name) {
+        uri = ngx_http_token_shown(&u->uri);
+
         p = ngx_snprintf(buf, len, ", upstream: \"%V%V%s%V\"",
                          &u->schema, u->peer.name,
                          (u->peer.name->len > 5
                           && ngx_strncmp(u->peer.name->data, "unix:", 5) == 0)
                              ? ":" : "",
-                         &u->uri);
+                         &uri);
     }
 
     return p;

@@ -28,6 +28,24 @@ static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
  * Where those are secrets, the log is told to be silent.
  */
 
+ngx_str_t
+ngx_http_token_shown(ngx_str_t *url)
+{
+    u_char     *query;
+    ngx_str_t   shown;
+
+    shown = *url;
+
+    query = ngx_strlchr(url->data, url->data + url->len, '?');
+
+    if (query) {
+        shown.len = query - url->data;
+    }
+
+    return shown;
+}
+
+
 ngx_uint_t
 ngx_http_token_mute(ngx_log_t *log)
 {

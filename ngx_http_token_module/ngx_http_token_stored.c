@@ -152,6 +152,7 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
 {
     int64_t  before;
 
+    stored->asked = start;
     stored->expires = start + lifetime;
 
     before = tlcf->refresh_percent

@@ -200,8 +200,13 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
         fetch.request = w->token_request;
         fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
-        ngx_http_token_cache_end(w->zone, w->digest, lookup->lease, &fetch,
-                                 NULL, &waited);
+        (void) ngx_http_token_cache_end(w->zone, w->digest, lookup->lease,
+                                        &fetch, NULL, &waited);
+
+        if (waited) {
+            ngx_http_token_wake_elsewhere();
+        }
+
         return rc;
     }
 
@@ -372,7 +377,12 @@ ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
         if (w->zone->shpool == zone->shpool
             && ngx_memcmp(w->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN) == 0)
         {
-            ngx_http_token_wake(w, fetch);
+            if (fetch) {
+                ngx_http_token_wake(w, fetch);
+
+            } else {
+                ngx_post_event(&w->event, &ngx_posted_events);
+            }
         }
     }
 }

@@ -312,42 +312,49 @@ qr/"token_proxy_lock_timeout" directive is duplicate in .*nginx\.conf:\d+/
 
 
 
-=== TEST 32: a backoff without a maximum
+=== TEST 32: no timeout
+--- lines: token_proxy_lock_timeout 0;
+--- error_log eval
+qr/"token_proxy_lock_timeout" directive takes a time that is not zero in .*nginx\.conf:\d+/
+
+
+
+=== TEST 33: a backoff without a maximum
 --- lines: token_proxy_retry_backoff 1s;
 --- error_log eval
 qr/invalid number of arguments in "token_proxy_retry_backoff" directive in .*nginx\.conf:\d+/
 
 
 
-=== TEST 33: a backoff whose minimum is longer than its maximum
+=== TEST 34: a backoff whose minimum is longer than its maximum
 --- lines: token_proxy_retry_backoff 2s 1s;
 --- error_log eval
 qr/"token_proxy_retry_backoff" directive takes two times, the first one not longer, and not zero in .*nginx\.conf:\d+/
 
 
 
-=== TEST 34: no backoff
+=== TEST 35: no backoff
 --- lines: token_proxy_retry_backoff 0 1s;
 --- error_log eval
 qr/"token_proxy_retry_backoff" directive takes two times, the first one not longer, and not zero in .*nginx\.conf:\d+/
 
 
 
-=== TEST 35: a backoff that is none
+=== TEST 36: a backoff that is none
 --- lines: token_proxy_retry_backoff now later;
 --- error_log eval
 qr/"token_proxy_retry_backoff" directive takes two times, the first one not longer, and not zero in .*nginx\.conf:\d+/
 
 
 
-=== TEST 36: two backoffs
+=== TEST 37: two backoffs
 --- lines: token_proxy_retry_backoff 1s 2s; token_proxy_retry_backoff 1s 2s;
 --- error_log eval
 qr/"token_proxy_retry_backoff" directive is duplicate in .*nginx\.conf:\d+/
 
 
 
-=== TEST 37: what is right, at every level
+=== TEST 38: what is right, at every level
 --- http_config
     token_proxy_cache_zone         zone=tokens:64k;
     token_proxy_cache              tokens;

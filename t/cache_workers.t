@@ -36,11 +36,14 @@ my $nginx = Token::Server->new(
             'token_proxy_lock_timeout 300ms'),
         location('lease', $endpoint->url, 'token_proxy_cache_key lease',
             'token_proxy_lock_timeout 4s'),
+        location('late', $endpoint->url, 'token_proxy_cache_key "late$arg_key"',
+            'token_proxy_lock_timeout 4s'),
         location('big', $endpoint->url, 'token_proxy_cache big',
             'token_proxy_max_response_size 2m'),
         location('beside', $endpoint->url, 'token_proxy_cache big',
             'token_proxy_cache_key beside'),
         'location = /status { stub_status; access_log off; }',
+        'location = /token_status { token_proxy_status; access_log off; }',
     ),
 )->start;
 
@@ -179,6 +182,42 @@ my $nginx = Token::Server->new(
     is_deeply({ count(map { token($_) // '' } @got) }, { 'AT-1' => 8 },
         'a call that takes longer than a lease is waited for');
     is($endpoint->calls, 1, '... and not made twice');
+}
+
+
+# The worker that fetches is held up for longer than its lease, and another one
+# has got a token when it goes on: whatever the first one has got is late.
+for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
+    my ($what, $answer) = @$case;
+    my $path = '/late?key=' . ($answer->{status} // 200);
+
+    $endpoint->reset;
+    $endpoint->answer();
+    $endpoint->next({ %$answer, delay => 0.2 });
+
+    my $client = Token::Client->new($nginx->port);
+
+    $client->send($path) for 1 .. 8;
+    wait_for { $endpoint->calls } or diag('no call');
+
+    my $pid = fetcher();
+
+    kill STOP => $pid;
+    ok((wait_for { $endpoint->calls == 2 } 3), "$what comes late: another call");
+    sleep 0.1;
+    kill CONT => $pid;
+
+    my @got = $client->receive(5);
+    my %pids = map { ($_->{headers}{'x-pid'} // 0) => 1 } @got;
+
+    ok($pids{$pid} && keys %pids == 2, '... callers of both workers');
+    is_deeply({ count(map { token($_) // $_->{status} // '' } @got) },
+        { 'AT-2' => 8 }, '... get the token of the second call');
+    is_deeply({ count(map { token($nginx->get($path)) // '' } 1 .. 8) },
+        { 'AT-2' => 8 }, '... which stays');
+    like($nginx->get('/token_status')->{content}, qr/"backoff_entries":0\b/,
+        '... and there is no backoff');
+    is($endpoint->calls, 2, '... nor a third call');
 }
 
 

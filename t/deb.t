@@ -9,7 +9,7 @@ use warnings;
 use lib 't/lib';
 
 use Test::More;
-use Token::Util qw($ROOT work_dir);
+use Token::Util qw($ROOT spew work_dir);
 
 my $level = $ENV{TEST_DEB} // 0;
 
@@ -33,7 +33,7 @@ like($depends, qr/\bnginx-abi-[\d.]+-\d+\b/, 'it is for this nginx alone');
 like($depends, qr/\blibcjson1\b/, 'it needs cJSON');
 
 SKIP: {
-    skip('TEST_DEB=2 installs it', 4) if $level < 2;
+    skip('TEST_DEB=2 installs it', 5) if $level < 2;
 
     my $suite = `. /etc/os-release; printf %s "\$VERSION_CODENAME"`;
     my $root = "$build/root";
@@ -54,6 +54,10 @@ SKIP: {
     ok(-l "$root/etc/nginx/modules-enabled/50-mod-http-token.conf",
         '... and is enabled');
     ok($run->('nginx -t'), '... and loads');
+
+    spew("$root/etc/nginx/conf.d/token.conf",
+        "token_proxy_cache_zone  zone=tokens:1m;\n");
+    ok($run->('nginx -t'), '... its directives are known');
 }
 
 done_testing;

@@ -104,13 +104,13 @@ END
     server => <<"END")->start;
     location /plain/ {
         token_proxy                   on;
-        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri?code=my-secret;
         token_proxy_max_response_size 1m;
     }
 
     location /cached/ {
         token_proxy                   on;
-        token_proxy_endpoint          http://127.0.0.1:$port\$uri;
+        token_proxy_endpoint          http://127.0.0.1:$port\$uri?code=my-secret;
         token_proxy_max_response_size 1m;
         token_proxy_cache             tokens;
         token_proxy_cache_default_ttl 1h;
@@ -182,7 +182,7 @@ $nginx->stop;
             token_proxy_endpoint  http://127.0.0.1:$port\$uri;
             token_proxy_cache     tokens;
             token_proxy_cache_default_ttl 1h;
-            token_proxy_retry_backoff 1ms 1ms;
+            token_proxy_retry_backoff 30s 30s;
         }
 END
 
@@ -190,34 +190,83 @@ END
     $small->start;
 
     for my $kind (qw(plain cached)) {
-        my @idle;
-        my $answer = '';
+        my (@idle, %failed);
 
-        # as many as there is room for, until a token request has none
+        # as many as there is room for, until none is left for a caller
         for (1 .. 12) {
             push @idle, $small->connect;
             print { $idle[-1] } "GET / HTTP/1.0\r\n";
             $idle[-1]->flush;
             sleep 0.05;
             my $asking = eval { $small->connect } or last;
-            print $asking "GET /$kind/no_length?$_ HTTP/1.0\r\n\r\n";
+            my $path = "/$kind/no_length/$_";
+            print $asking "GET $path HTTP/1.0\r\n\r\n";
             $asking->flush;
-            $answer = read_all($asking);
-            last if $answer !~ /^HTTP\S+ 200/;
+            my ($status) = read_all($asking) =~ /^HTTP\S+ (\d+)/ or last;
+            $failed{$path} = $status if $status != 200;
         }
 
-        unlike($answer, qr/^HTTP\S+ 200/, "$kind: no connection is left for the endpoint");
-        like($answer || 'HTTP/1.1 500', qr/^HTTP\S+ 50[02]/, '... which is an error, or no answer');
+        # one for the call, and with a cache another one that it belongs to
+        is(scalar(keys %failed), $kind eq 'plain' ? 1 : 2,
+            "$kind: no connection is left for the endpoint");
+        is_deeply([grep { !/^50[02]$/ } values %failed], [], '... which is an error');
         like($small->error_log, qr/worker_connections are not enough/, '... and said in the log');
 
         close $_ for @idle;
         @idle = ();
         sleep 0.3;
-        is($small->get("/$kind/no_length")->{status}, 200, '... and over when they have gone');
+
+        # it was no fault of the endpoint's: no token_proxy_retry_backoff
+        is($small->get($_)->{status}, 200, "... $failed{$_}, and over when they have gone")
+            for sort keys %failed;
     }
 
     is(scalar(() = $small->error_log =~ /exited on signal/g), 0, 'the worker lives');
     $small->stop;
+}
+
+
+# ... in one of two workers: the other one is not kept from calling.
+{
+    my $two = Token::Server->new(
+        workers => 2,
+        listen => 'reuseport',
+        connections => 12,
+        log_level => 'error',
+        http => "token_proxy_cache_zone zone=tokens:1m; $credentials $timeouts",
+        server => <<"END")->start;
+        location /cached/ {
+            token_proxy           on;
+            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
+            token_proxy_cache     tokens;
+            token_proxy_cache_default_ttl 1h;
+            token_proxy_retry_backoff 30s 30s;
+            add_header X-Pid \$pid always;
+        }
+END
+
+    my ($full, $other) = $two->workers;
+    my $got = { status => 0, headers => {} };
+    my ($path, @idle);
+
+    for my $n (1 .. 100) {
+        $path = "/cached/no_length/$n";
+        $got = $two->get($path);
+
+        next if ($got->{headers}{'x-pid'} // 0) != $full;
+        last if $got->{status} != 200;
+        push @idle, idle($two, $full);
+    }
+
+    like($got->{status}, qr/^50[02]$/, 'two workers: no connection is left in one');
+
+    for (1 .. 100) {
+        $got = $two->get($path);
+        last if ($got->{headers}{'x-pid'} // 0) == $other;
+    }
+
+    is($got->{status}, 200, '... and the other one calls at once');
+    $two->stop;
 }
 
 
@@ -292,7 +341,9 @@ sub active {
 
 
 sub sockets {
-    my $pid = $worker // ($nginx->workers)[0];
+    my ($pid) = @_;
+
+    $pid //= $worker // ($nginx->workers)[0];
 
     return scalar grep { (readlink($_) // '') =~ /^socket:/ } glob "/proc/$pid/fd/*";
 }
@@ -302,6 +353,24 @@ sub version {
     my ($major, $minor) = `$NGINX -v 2>&1` =~ m{nginx/(\d+)\.(\d+)};
 
     return $major + $minor / 1000;
+}
+
+
+# A connection that takes one of a worker's.
+sub idle {
+    my ($server, $pid) = @_;
+
+    for (1 .. 50) {
+        my $before = sockets($pid);
+        my $socket = $server->connect;
+
+        print $socket "GET / HTTP/1.0\r\n";
+        $socket->flush;
+        return $socket if wait_for { sockets($pid) > $before } 0.1;
+        close $socket;
+    }
+
+    return;
 }
 
 
