@@ -108,7 +108,21 @@ install_module() {
 
 
 clean() {
-    rm -rf "$BUILD" "$ROOT/t/node_modules"
+    remove "$BUILD" "$ROOT/t/node_modules"
+}
+
+
+# Nothing is deleted through what is mounted below it.
+remove() {
+    local name mounted
+
+    for name; do
+        mounted=$(awk -v name="$(realpath -m "$name")" \
+            'index($5, name "/") == 1 { print $5; exit }' /proc/self/mountinfo)
+        [[ ! $mounted ]] || fail "$mounted is mounted: umount it first"
+    done
+
+    rm -rf --one-file-system "$@"
 }
 
 

@@ -30,6 +30,7 @@ static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p,
 static u_char *ngx_http_token_json_other(u_char *p, u_char *last);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
     ngx_http_token_member_t *member);
+static ngx_uint_t ngx_http_token_json_is_decimal(ngx_str_t *text);
 static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
 
 
@@ -374,9 +375,7 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
 
         /* strtod() takes "inf", "0x10" and white space as well */
 
-        if (text->len == 0
-            || strspn((char *) text->data, "0123456789.eE+-") < text->len)
-        {
+        if (!ngx_http_token_json_is_decimal(text)) {
             return 0;
         }
 
@@ -396,6 +395,26 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
     return (n < NGX_HTTP_TOKEN_MAX_LIFETIME)
            ? (int64_t) (n * 1000)
            : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
+}
+
+
+static ngx_uint_t
+ngx_http_token_json_is_decimal(ngx_str_t *text)
+{
+    u_char      ch;
+    ngx_uint_t  i;
+
+    for (i = 0; i < text->len; i++) {
+        ch = text->data[i];
+
+        if ((ch < '0' || ch > '9') && ch != '.' && ch != '+' && ch != '-'
+            && ch != 'e' && ch != 'E')
+        {
+            return 0;
+        }
+    }
+
+    return (text->len != 0);
 }
 
 

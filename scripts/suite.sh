@@ -4,8 +4,10 @@
 
 # What is installed in it. Pages are not tested there, so there is no browser.
 SUITE_PACKAGES=(nginx nginx-dev gcc make libcjson-dev libssl-dev libpcre2-dev
-                zlib1g-dev libtest-nginx-perl perl libwww-perl libipc-run-perl
-                liburi-perl curl openssl nodejs psmisc procps ca-certificates)
+                zlib1g-dev perl libtest-base-perl libtext-diff-perl
+                libtest-longstring-perl liblist-moreutils-perl libwww-perl
+                libipc-run-perl liburi-perl curl openssl nodejs psmisc procps
+                ca-certificates)
 
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
@@ -15,14 +17,21 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
 
 # suite_tests NAME [ARG...]
 suite_tests() {
-    local name=$1 dir=$BUILD/suites/$1 arg files=() status=0
+    local name=$1 dir=$BUILD/suites/$1 arg files=()
     shift
 
     [[ $name =~ ^[a-z]+$ ]] || fail "\"$name\" is no name of a suite"
     (( EUID == 0 )) || fail "--suite needs root, for debootstrap and chroot"
+    apart true 2> /dev/null ||
+        fail "--suite needs a machine, or a container, where root may mount (\"unshare --mount-proc --pid --fork true\" fails)"
 
-    need_suite "$name"
+    need_packages "${NODE_PACKAGES[@]}"
     npm_ci "$ROOT/t"
+    need_suite "$name"
+
+    # not every suite has it
+    [[ -d $BUILD/testlib ]] || fetch_test_nginx forky || fetch_test_nginx sid ||
+        fail "no Test::Nginx: see $BUILD/apt.log"
 
     for arg; do
         [[ ! -e $ROOT/$arg ]] || files+=("$arg")
@@ -37,23 +46,19 @@ suite_tests() {
     mkdir -p "$dir/src"
     find "$dir/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
     tar -C "$ROOT" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir/src" -xf -
-
-    mount_suite "$dir"
-    trap "unmount_suite '$dir'" EXIT
+    mkdir -p "$dir/src/build"
+    cp -r "$BUILD/testlib" "$dir/src/build/"
 
     # shellcheck disable=SC2016  # the other shell's
-    chroot "$dir" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root \
-        CI="${CI-}" bash -c '
-            set -euo pipefail
-            cd /src
-            nginx -v
-            ./build.sh build
-            export TEST_NGINX_BINARY=/usr/sbin/nginx TEST_NGINX_WORK=/src/build/tests
-            export TEST_NGINX_LOAD_MODULES=/src/build/ngx_http_token_module.so
-            exec prove "$@"
-        ' - "$@" || status=$?
-
-    return "$status"
+    in_suite "$dir" '
+        cd /src
+        . /etc/os-release
+        echo "$PRETTY_NAME, $(nginx -v 2>&1), $(gcc --version | head -n 1)"
+        ./build.sh build
+        export TEST_NGINX_BINARY=/usr/sbin/nginx TEST_NGINX_WORK=/src/build/tests
+        export TEST_NGINX_LOAD_MODULES=/src/build/ngx_http_token_module.so
+        exec prove "$@"
+    ' "$@"
 }
 
 
@@ -77,13 +82,17 @@ need_suite() {
     mirror=$(debian_mirror)
     [[ $mirror ]] || fail "this machine's sources name no mirror of Debian"
 
-    if [[ ! -x $dir/usr/bin/apt-get ]]; then
+    if [[ ! -e $BUILD/suites/$name.made ]]; then
         say "Making a folder of Debian's suite $name"
-        rm -rf "$dir"
+        remove "$dir" "$stamp"
         mkdir -p "$dir"
-        debootstrap --variant=minbase "$name" "$dir" "$mirror" \
-            /usr/share/debootstrap/scripts/sid > "$BUILD/suites/$name.log" 2>&1 ||
-            { tail -n 5 "$BUILD/suites/$name.log" >&2; fail "debootstrap failed"; }
+
+        # shellcheck disable=SC2016  # the other shell's
+        apart 'timeout --foreground 15m debootstrap --variant=minbase "$@" \
+                   /usr/share/debootstrap/scripts/sid' \
+            "$name" "$dir" "$mirror" > "$BUILD/suites/$name.log" 2>&1 ||
+            suite_failed "debootstrap failed"
+        touch "$BUILD/suites/$name.made"
     fi
 
     say "Installing packages in it"
@@ -91,24 +100,44 @@ need_suite() {
     printf '#!/bin/sh\nexit 101\n' > "$dir/usr/sbin/policy-rc.d"
     chmod +x "$dir/usr/sbin/policy-rc.d"
 
-    mount_suite "$dir"
-    chroot "$dir" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "${SUITE_PACKAGES[@]}" \
-        < /dev/null >> "$BUILD/suites/$name.log" 2>&1 ||
-        { tail -n 5 "$BUILD/suites/$name.log" >&2; unmount_suite "$dir"; fail "apt-get failed in it"; }
-    unmount_suite "$dir"
+    # how this machine gets packages is how they are got in there
+    { apt-config dump | grep -E '^Acquire::(Check-Valid-Until|https?::Proxy)' || true; } \
+        > "$dir/etc/apt/apt.conf.d/90machine"
+
+    # the lists that debootstrap has fetched will do, unless they are old by now
+    in_suite "$dir" '
+        export DEBIAN_FRONTEND=noninteractive
+        install=(timeout --foreground 15m apt-get install -y --no-install-recommends "$@")
+        "${install[@]}" < /dev/null || { apt-get update; "${install[@]}" < /dev/null; }
+    ' "${SUITE_PACKAGES[@]}" >> "$BUILD/suites/$name.log" 2>&1 ||
+        suite_failed "apt-get failed in it"
 
     echo "${SUITE_PACKAGES[*]}" > "$stamp"
 }
 
 
-mount_suite() {
-    mountpoint -q "$1/proc" || mount -t proc proc "$1/proc"
-    mountpoint -q "$1/dev" || mount --rbind /dev "$1/dev"
+suite_failed() {
+    tail -n 5 "$BUILD/suites/$name.log" >&2
+    fail "$1: see $BUILD/suites/$name.log"
 }
 
 
-unmount_suite() {
-    ! mountpoint -q "$1/dev" || umount -l "$1/dev"
-    ! mountpoint -q "$1/proc" || umount "$1/proc"
+# in_suite DIR SCRIPT [ARG...]: runs a script of the other suite's bash in its
+# folder.
+in_suite() {
+    # shellcheck disable=SC2016  # the other shell's
+    apart '
+        mount -t proc proc "$1/proc"
+        mount --rbind /dev "$1/dev"
+        chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+            HOME=/root CI="${CI-}" bash -euo pipefail -c "${@:2}"
+    ' "$1" "$2" - "${@:3}"
+}
+
+
+# apart SCRIPT [ARG...]: runs a script with mounts and processes of its own.
+# Whatever ends it, nothing stays mounted and nothing that it started stays.
+apart() {
+    unshare --mount-proc --pid --fork --kill-child \
+        bash -euc "trap 'exit 130' INT; trap 'exit 143' TERM; $1" - "${@:2}"
 }

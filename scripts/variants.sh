@@ -187,7 +187,7 @@ run_coverage() {
 
     (
         cd "$ROOT"
-        gcovr --root "$ROOT" --filter "$MODULE/" --gcov-ignore-errors=no_working_dir_found \
+        gcovr --root "$ROOT" --filter "$MODULE/" \
             --object-directory "$objects" "$objects" \
             --print-summary --txt "$WORK/coverage.txt" --html-details "$WORK/coverage.html"
         cat "$WORK/coverage.txt"

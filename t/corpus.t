@@ -13,8 +13,9 @@ use Token::Endpoint;
 use Token::Server;
 use Token::Util qw($ROOT slurp);
 
-# JSON, but refused: a NUL that would end a C string.
-my %REFUSED = map { $_ => 1 } qw(nul);
+# Refused, whatever others say: a NUL that would end a C string, and bytes that
+# are no UTF-8 (JSON::PP 4.16 takes them).
+my %REFUSED = map { $_ => 1 } qw(nul surrogate-utf8);
 
 my $json = JSON::PP->new->utf8->canonical;
 my $endpoint = Token::Endpoint->new;

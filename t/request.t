@@ -3,7 +3,7 @@
 
 use lib 't/lib';
 use Token;
-use Token::Util qw(work_dir spew);
+use Token::Util qw(nginx_since work_dir spew);
 
 my $dir = work_dir();
 
@@ -38,7 +38,8 @@ add_block_preprocessor(sub {
     }
 });
 
-# A request as the endpoint must receive it: these lines and no other.
+# A request as the endpoint must receive it: these lines and no other. From
+# 1.29.7 on nginx keeps the connections of an upstream block by default.
 sub received {
     my ($body, @headers) = @_;
 
@@ -47,7 +48,7 @@ sub received {
             'Content-Type: application/x-www-form-urlencoded',
             'Accept: application/json', 'Content-Length: ' . length $body,
             'Authorization: Basic bXkta2V5Om15LXNlY3JldA==',
-            'Connection: close', 'Host: idp'),
+            (nginx_since('1.29.7') ? () : 'Connection: close'), 'Host: idp'),
         "\r\n$body";
 }
 
@@ -803,7 +804,7 @@ invalid URL prefix in ""
 
 
 
-=== TEST 45: HTTP/1.1 without keepalive, too, whatever the outer level sets
+=== TEST 45: HTTP/1.1 whatever the outer level sets
 --- config
     proxy_http_version  1.0;
 
@@ -855,3 +856,28 @@ invalid URL prefix in ""
         token_proxy_endpoint  http://[::1]:$TEST_NGINX_RAND_PORT_2/oauth2/token;
     }
 --- response_body_like: ^\{"access_token":"\[::1\] \[::1\]:\d+"\}$
+
+
+
+=== TEST 48: without "keepalive" connections are kept from 1.29.7 on, by each location its own
+--- http_config
+    upstream endpoint { server 127.0.0.1:$TEST_NGINX_ENDPOINT_PORT; }
+--- endpoint
+    location = /nth {
+        default_type  application/json;
+        return        200 '{"access_token":"$connection_requests"}';
+    }
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://endpoint/nth;
+    }
+
+    location = /other {
+        token_proxy           on;
+        token_proxy_endpoint  http://endpoint/nth;
+    }
+--- request eval: ['GET /token', 'GET /token', 'GET /other', 'GET /other']
+--- response_body eval
+[map { qq({"access_token":"$_"}) }
+    Token::Util::nginx_since('1.29.7') ? (1, 2, 1, 2) : (1, 1, 1, 1)]

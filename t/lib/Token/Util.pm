@@ -13,9 +13,10 @@ use IO::Socket::INET;
 use POSIX ();
 use Test::Builder;
 use Time::HiRes qw(sleep time);
+use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
-    slurp spew);
+    slurp spew nginx_since);
 
 our $ROOT;
 
@@ -40,6 +41,7 @@ syscall($prctl, 36, 1, 0, 0, 0) if $^O eq 'linux' && $prctl;
 my $owner = $$;
 my @dirs;
 my %ports;
+my $nginx_version;
 
 
 # A free TCP port below the range that the system takes for connections.
@@ -103,6 +105,16 @@ sub settled (&) {
     };
 
     return $last;
+}
+
+
+# nginx_since '1.29.0': whether the nginx under test is that version or a later
+# one.
+sub nginx_since {
+    my ($version) = @_;
+
+    $nginx_version //= `$NGINX -v 2>&1` =~ m{nginx/([\d.]+)} ? $1 : '0';
+    return version->parse("v$nginx_version") >= version->parse("v$version");
 }
 
 
