@@ -186,9 +186,9 @@ run_coverage() {
     "$@" || status=$?
 
     (
-        cd "$ROOT"
-        gcovr --root "$ROOT" --filter "$MODULE/" \
-            --object-directory "$objects" "$objects" \
+        # where the compiler ran, since gcov looks for nginx's headers from there
+        cd "$WORK/tree"
+        gcovr --root "$ROOT" --filter "$ROOT/$MODULE/" "$objects" \
             --print-summary --txt "$WORK/coverage.txt" --html-details "$WORK/coverage.html"
         cat "$WORK/coverage.txt"
     )
