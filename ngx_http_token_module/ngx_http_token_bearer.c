@@ -166,6 +166,7 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
     ngx_str_t              endpoint;
+    ngx_uint_t             dropped;
     ngx_http_token_ctx_t  *ctx;
     ngx_http_token_got_t  *got;
 
@@ -184,10 +185,15 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         break;
 
     case NGX_DECLINED:
-        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+        (void) ngx_http_token_bearer_drop(bearer, &dropped);
 
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "token of \"%V\" cannot stand in a header", &endpoint);
+        if (dropped) {
+            endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "token of \"%V\" cannot stand in a header",
+                          &endpoint);
+        }
 
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INVALID, 0);
 
@@ -196,6 +202,26 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     }
 
     return NGX_DECLINED;
+}
+
+
+ngx_uint_t
+ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
+    ngx_uint_t *dropped)
+{
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *token;
+
+    got = bearer->got;
+    token = bearer->request.tlcf;
+
+    if (got->digest == NULL) {
+        *dropped = 1;
+        return 1;
+    }
+
+    return ngx_http_token_cache_drop(token->cache->data, got->digest,
+                                     got->serial, token->backoff_min, dropped);
 }
 
 

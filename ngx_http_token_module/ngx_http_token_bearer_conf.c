@@ -273,9 +273,11 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 
     for (i = 0; i < tmcf->places.nelts; i++) {
 
-        /* a token location that inherits token_proxy_bearer has no use of it */
+        /* a location of this module that inherits it has no use of it */
 
-        if (place[i].tlcf->enable || place[i].tlcf->bearer.len == 0) {
+        if (place[i].tlcf->enable || place[i].tlcf->bearer.len == 0
+            || place[i].location->handler == ngx_http_token_status_handler)
+        {
             continue;
         }
 
@@ -296,6 +298,14 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 
             tlcf = place[i].tlcf;
             tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
+        }
+
+        if (place[i].tlcf->bearer_handler == NULL) {
+
+            /* files need no token */
+
+            place[i].tlcf->bearer_location = NULL;
+            continue;
         }
 
         *used = 1;

@@ -21,6 +21,7 @@ static ngx_int_t ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_uint_t ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
     ngx_table_elt_t *headers);
+static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
 static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
 static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
@@ -194,10 +195,6 @@ ngx_http_token_bearer_process_header(ngx_http_request_t *r)
     if (rc == NGX_OK && ngx_http_token_bearer_refused(r)
         && ngx_http_token_bearer_again(r, bearer))
     {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "token was refused with status %ui, trying another one",
-                      r->upstream->headers_in.status_n);
-
         ngx_http_token_bearer_repeat(r, bearer);
 
         return NGX_ERROR;
@@ -307,9 +304,7 @@ ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (h[i].key.len == name->len
-                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
-            {
+            if (ngx_http_token_bearer_same_name(&h[i].key, name)) {
                 continue;
             }
 
@@ -331,6 +326,32 @@ ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
     }
 
     return n;
+}
+
+
+/* FastCGI and uwsgi make one parameter of "X-Token" and "X_Token" */
+
+static ngx_uint_t
+ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b)
+{
+    u_char  ca, cb;
+    size_t  i;
+
+    if (a->len != b->len) {
+        return 0;
+    }
+
+    for (i = 0; i < a->len; i++) {
+        ca = ngx_tolower(a->data[i]);
+        cb = ngx_tolower(b->data[i]);
+
+        if (ca != cb && !((ca == '-' || ca == '_') && (cb == '-' || cb == '_')))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -384,11 +405,18 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r)
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
-
-        /* a response that was cached says nothing about this token */
-
         return 0;
     }
+
+#if (NGX_HTTP_CACHE)
+
+    /* what was cached says nothing about this token */
+
+    if (r->cached) {
+        return 0;
+    }
+
+#endif
 
     status = tlcf->bearer_retry->elts;
 
@@ -408,20 +436,20 @@ static ngx_uint_t
 ngx_http_token_bearer_again(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
-    ngx_http_token_got_t       *got;
-    ngx_http_token_loc_conf_t  *token;
+    ngx_str_t   endpoint;
+    ngx_uint_t  dropped, another;
 
-    got = bearer->got;
-    token = bearer->request.tlcf;
+    another = ngx_http_token_bearer_drop(bearer, &dropped);
 
-    if (got->digest
-        && !ngx_http_token_cache_drop(token->cache->data, got->digest,
-                                      got->serial, token->backoff_min))
-    {
-        return 0;
+    if (dropped) {
+        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "token of \"%V\" was refused with status %ui",
+                      &endpoint, r->upstream->headers_in.status_n);
     }
 
-    return !bearer->retried && ngx_http_token_bearer_repeatable(r);
+    return another && !bearer->retried && ngx_http_token_bearer_repeatable(r);
 }
 
 
@@ -434,9 +462,18 @@ ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
         return 0;
     }
 
-    return (r->request_body == NULL
-            || (r->request_body->bufs == NULL
-                && r->request_body->temp_file == NULL));
+    if (r->request_body == NULL) {
+        return 1;
+    }
+
+    if (r->request_body->bufs || r->request_body->temp_file) {
+        return 0;
+    }
+
+    /* of a body that is sent while it is read, nothing is left */
+
+    return !(r->request_body_no_buffering
+             && (r->headers_in.content_length_n > 0 || r->headers_in.chunked));
 }
 
 

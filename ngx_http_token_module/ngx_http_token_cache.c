@@ -578,7 +578,7 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
 
 ngx_uint_t
 ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
-    ngx_uint_t serial, ngx_msec_t min)
+    ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped)
 {
     ngx_uint_t                another;
     ngx_http_token_node_t    *tn;
@@ -587,6 +587,7 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_stored_t  *stored;
 
     another = 1;
+    *dropped = 0;
 
     sh = ngx_http_token_zone_lock(zone);
 
@@ -607,6 +608,8 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
             tn->stored = NULL;
             tn->dropped = now;
+
+            *dropped = 1;
 
             ngx_explicit_memzero(stored, stored->size);
             ngx_slab_free_locked(zone->shpool, stored);

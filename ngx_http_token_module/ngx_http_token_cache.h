@@ -170,6 +170,16 @@ struct ngx_http_token_bearer_s {
 };
 
 
+/* ngx_http_token_bearer.c */
+
+/*
+ * Removes the token of a request from the cache.  Returns 1 if there is reason
+ * to get another one; *dropped is 1 once for a token, however many use it.
+ */
+ngx_uint_t ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
+    ngx_uint_t *dropped);
+
+
 /* ngx_http_token_key.c */
 
 /*
@@ -241,10 +251,10 @@ ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 /*
  * Removes a token that turned out to be of no use, if it is still the one with
  * that serial, but not again within min milliseconds.  Returns 1 if there is
- * reason to get another one.
+ * reason to get another one; *dropped says whether this call has removed it.
  */
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
-    u_char *digest, ngx_uint_t serial, ngx_msec_t min);
+    u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
 
 /* Says that the fetch is alive for another while. */
 void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,

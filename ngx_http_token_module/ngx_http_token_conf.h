@@ -82,6 +82,7 @@ char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
 
 char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+ngx_int_t ngx_http_token_status_handler(ngx_http_request_t *r);
 
 
 /* ngx_http_token_key.c */

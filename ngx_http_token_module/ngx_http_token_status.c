@@ -16,7 +16,6 @@
 #define NGX_HTTP_TOKEN_STATUS_ENDPOINT  8192
 
 
-static ngx_int_t ngx_http_token_status_handler(ngx_http_request_t *r);
 static ngx_http_token_view_t *ngx_http_token_status_views(
     ngx_http_request_t *r, ngx_array_t *zones);
 static void ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
@@ -51,7 +50,7 @@ ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_token_status_handler(ngx_http_request_t *r)
 {
     size_t                       size;

@@ -44,6 +44,7 @@ my $nginx = Token::Server->new(
         listen              127.0.0.1:\@PORT2\@;
         access_log          \@DIR\@/logs/access.log secret;
         token_proxy_bearer  /token;
+        underscores_in_headers  on;
 
         location = /token {
             internal;
@@ -56,6 +57,39 @@ my $nginx = Token::Server->new(
         location /inherits/ { proxy_pass $a/; }
         location /off/ { token_proxy_bearer off; proxy_pass $a/; }
         location /static { }
+        location = /status { token_proxy_status; }
+
+        location /unbuffered/ {
+            proxy_request_buffering  off;
+            proxy_http_version       1.1;
+            proxy_pass               $a/;
+        }
+
+        location /stale/ {
+            proxy_pass               $a/;
+            proxy_cache              cache;
+            proxy_cache_key          any\$uri;
+            proxy_cache_valid        any 1s;
+            proxy_cache_use_stale    http_500;
+        }
+
+        location /underscores/ {
+            token_proxy_bearer_header  X-Token;
+            fastcgi_pass               127.0.0.1:@{[ $fastcgi->port ]};
+            fastcgi_param              REQUEST_METHOD \$request_method;
+        }
+
+        location /judged/ {
+            token_proxy_bearer  /judged-token;
+            proxy_pass          $a/;
+        }
+
+        location = /judged-token {
+            token_proxy                on;
+            token_proxy_endpoint       @{[ $endpoint->url('/judged') ]};
+            token_proxy_cache          tokens;
+            token_proxy_retry_backoff  500ms 1s;
+        }
     }
 END
     server => join('',
@@ -710,6 +744,80 @@ Token::Util::spew($nginx->dir . '/html/static', 'static');
     $client->get("$url/off/x", { headers => { Authorization => 'Basic abc' } });
     is(authorization(last_request($api)), 'Basic abc', 'off');
     is($client->get("$url/static")->{content}, 'static', 'a file');
+
+    # tokens of this endpoint are in backoff: files and the status need none
+    $endpoint->next({ status => 500 });
+    sleep 0.6;
+    $api->next({ status => 401 });
+    $client->post("$url/inherits/x", { content => 'x' });
+    is($client->get("$url/inherits/x")->{status}, 502, 'no token for the API');
+    is($client->get("$url/static")->{content}, 'static', '... a file needs none');
+    is($client->get("$url/status")->{status}, 200, '... nor the status');
+    wait_for { $client->get("$url/inherits/x")->{status} == 200 };
+}
+
+
+# a cached token that no header can have
+{
+    my $client = HTTP::Tiny->new;
+    my $url = "http://127.0.0.1:$port2/judged/x";
+    my $before = () = $nginx->error_log =~ /cannot stand in a header/g;
+
+    $endpoint->reset;
+    $endpoint->next(({ body => '{"access_token":"a\u00e9b","expires_in":3600}' }) x 2);
+    is($client->get($url)->{status}, 502, 'a token in Latin-1, cached');
+    $client->get($url) for 1 .. 5;
+    is(() = $nginx->error_log =~ /cannot stand in a header/g, $before + 1,
+        '... is one line in the log for all callers');
+    sleep 0.6;
+    $client->get($url);
+    is($client->get($url)->{status}, 200, '... and not kept');
+}
+
+
+# a body that has been sent while it was read cannot be sent again
+{
+    my $url = "http://127.0.0.1:$port2/unbuffered/x";
+    my $chunks = 5;
+
+    for my $content ('x' x 1_000_000, sub { $chunks-- ? 'chunk' : '' }) {
+        sleep 1.1;
+        $api->reset;
+        $api->next({ status => 401 });
+
+        my $got = HTTP::Tiny->new->request(GET => $url, { content => $content });
+
+        is($got->{status}, 401, 'an unbuffered body, and a 401');
+        is($api->calls, 1, '... is not repeated');
+        HTTP::Tiny->new->get($url);
+    }
+}
+
+
+# names that a gateway takes for one
+{
+    my $got = HTTP::Tiny->new->get("http://127.0.0.1:$port2/underscores/x",
+        { headers => { 'X_Token' => 'evil', 'X-Other' => 'kept' } });
+
+    like($got->{content}, qr/^HTTP_X_TOKEN=AT-/m, 'the token');
+    unlike($got->{content}, qr/evil/, '... and not the caller\'s X_Token');
+    like($got->{content}, qr/^HTTP_X_OTHER=kept/m, '... other headers are kept');
+}
+
+
+# a cached refusal is not one of this token
+{
+    my $client = HTTP::Tiny->new;
+    my $url = "http://127.0.0.1:$port2/stale/x";
+
+    sleep 1.1;
+    $api->next({ status => 401 }, { status => 401 });
+    $client->get($url);
+    sleep 2.2;
+    $api->reset;
+    $api->next({ status => 500 });
+    $client->get($url);
+    is($api->calls, 1, 'a stale 401 in place of a 500: one request');
 }
 
 
