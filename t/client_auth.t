@@ -503,8 +503,8 @@ cannot load certificate
         error_log   logs/endpoint.log info;
         access_log  off;
 
-        location / {
-            proxy_set_header  X-Part  $arg_part;
+        location ~ ^/(?<part>\w+)$ {
+            proxy_set_header  X-Part  $part;
             proxy_set_header  X-Body  $request_body;
             proxy_pass        http://127.0.0.1:$TEST_NGINX_RAND_PORT_2;
         }
@@ -520,12 +520,12 @@ cannot load certificate
 --- config
     location ~ ^/(\w+)$ {
         token_proxy              on;
-        token_proxy_endpoint     http://127.0.0.1:$TEST_NGINX_RAND_PORT_1?part=$1;
+        token_proxy_endpoint     http://127.0.0.1:$TEST_NGINX_RAND_PORT_1/$1;
         token_proxy_auth_method  client_secret_jwt;
     }
 --- request eval: ['GET /all', 'GET /claims', 'GET /signature', 'GET /none']
 --- error_code eval: [502, 502, 502, 502]
 --- error_log eval
-qr/\?part=(?:(?:all|claims|signature)" answered 401, error: invalid_client, description: \(not shown\)|none" answered 401, error: invalid_client, description: <nothing>)/
+qr/\/(?:(?:all|claims|signature)" answered 401, error: invalid_client, description: \(not shown\)|none" answered 401, error: invalid_client, description: <nothing>)/
 --- no_error_log
 eyJ
