@@ -338,7 +338,7 @@ ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
     {
         tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
 
-        if (tn == keep) {
+        if (keep && tn == keep) {
             continue;
         }
 

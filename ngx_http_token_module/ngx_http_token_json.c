@@ -118,14 +118,18 @@ ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
 
     ngx_memzero(member, sizeof(ngx_http_token_member_t));
 
+    p = ngx_http_token_json_space(*pos, last);
+
+    if (p == last || *p != '"') {
+        return NGX_DECLINED;
+    }
+
+    *pos = p;
+
     rc = ngx_http_token_json_value(pool, pos, last, &member->key,
                                    &member->name);
     if (rc != NGX_OK) {
         return rc;
-    }
-
-    if (member->key.data[0] != '"') {
-        return NGX_DECLINED;
     }
 
     if (member->key.len != member->name.len + 2
