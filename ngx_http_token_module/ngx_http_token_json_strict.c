@@ -180,7 +180,11 @@ ngx_http_token_json_strict_utf8(u_char *p, u_char *last)
         return NULL;
     }
 
-    /* nginx's decoder takes any byte from 0x80 for a continuation */
+    /* nginx's decoder takes 0xf8 for 0xf0, and any byte from 0x80 to go on */
+
+    if (*start > 0xf4) {
+        return NULL;
+    }
 
     while (++start < p) {
         if ((*start & 0xc0) != 0x80) {

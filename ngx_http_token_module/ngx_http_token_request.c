@@ -36,6 +36,10 @@ ngx_http_token_shown(ngx_str_t *url)
 
     shown = *url;
 
+    if (url->len == 0) {
+        return shown;
+    }
+
     query = ngx_strlchr(url->data, url->data + url->len, '?');
 
     if (query) {

@@ -598,7 +598,14 @@ is not a JSON object
 
 
 
-=== TEST 47: a NUL in the token, which other readers would cut there
+=== TEST 47: UTF-8 of more than four bytes begins with 0xf8
+--- answers eval: "{\"access_token\":\"a\xf8\x9f\x98\x80\"}"
+--- error_code: 502
+--- response_body eval: $::Invalid
+
+
+
+=== TEST 48: a NUL in the token, which other readers would cut there
 --- answers chomp
 {"access_token":"a\u0000b"}
 --- error_code: 502
@@ -606,28 +613,28 @@ is not a JSON object
 
 
 
-=== TEST 48: deep nesting
+=== TEST 49: deep nesting
 --- answers eval: '{"access_token":"a","x":' . '[' x 20000 . ']' x 20000 . '}'
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 49: deep nesting without an end
+=== TEST 50: deep nesting without an end
 --- answers eval: '{"x":' x 10000
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 50: thousands of members are nobody's token answer
+=== TEST 51: thousands of members are nobody's token answer
 --- answers eval: '{"access_token":"a"' . CORE::join('', map { qq(,"$_":1) } 1 .. 5000) . '}'
 --- error_code: 502
 --- response_body eval: $::Invalid
 
 
 
-=== TEST 51: no access_token
+=== TEST 52: no access_token
 --- answers chomp
 {"token_type":"Bearer","id_token":"x"}
 --- error_code: 502
@@ -637,7 +644,7 @@ qr/\[error\].*answer of token endpoint "http:\S+\/token" has no access_token tha
 
 
 
-=== TEST 52: an error in a 200
+=== TEST 53: an error in a 200
 --- answers chomp
 {"error":"invalid_client"}
 --- error_code: 502
@@ -647,7 +654,7 @@ has no access_token
 
 
 
-=== TEST 53: an access_token that is no string
+=== TEST 54: an access_token that is no string
 --- config
     location = /token {
         token_proxy           on;
@@ -663,7 +670,7 @@ has no access_token
 
 
 
-=== TEST 54: of two access tokens the last one counts, and is empty
+=== TEST 55: of two access tokens the last one counts, and is empty
 --- answers chomp
 {"access_token":"a","access_token":""}
 --- error_code: 502
@@ -673,7 +680,7 @@ has no access_token
 
 
 
-=== TEST 55: too large, with a length
+=== TEST 56: too large, with a length
 --- inside
 token_proxy_max_response_size 100;
 --- answers eval: '{"access_token":"' . 'a' x 82 . '"}'
@@ -684,7 +691,7 @@ too big subrequest response
 
 
 
-=== TEST 56: too large, without a length
+=== TEST 57: too large, without a length
 --- inside
 token_proxy_max_response_size 100;
 --- headers eval: ''
@@ -696,7 +703,7 @@ too big subrequest response
 
 
 
-=== TEST 57: too large, in chunks
+=== TEST 58: too large, in chunks
 --- inside
 token_proxy_max_response_size 20;
 --- raw eval
@@ -709,7 +716,7 @@ too big subrequest response
 
 
 
-=== TEST 58: as large as it may be
+=== TEST 59: as large as it may be
 --- inside
 token_proxy_max_response_size 20;
 --- answers chomp
@@ -719,7 +726,7 @@ token_proxy_max_response_size 20;
 
 
 
-=== TEST 59: as large as it may be, without a length
+=== TEST 60: as large as it may be, without a length
 --- inside
 token_proxy_max_response_size 20;
 --- headers eval: ''
@@ -730,7 +737,7 @@ token_proxy_max_response_size 20;
 
 
 
-=== TEST 60: much too large, and the endpoint is not read to its end
+=== TEST 61: much too large, and the endpoint is not read to its end
 --- headers
 Content-Length: 1000000000
 --- answers eval: 'x' x 1000000
@@ -741,7 +748,7 @@ too big subrequest response: 1000000000
 
 
 
-=== TEST 61: too large, and the connection is kept
+=== TEST 62: too large, and the connection is kept
 --- config
     location = /token {
         token_proxy                    on;
@@ -755,7 +762,7 @@ too big subrequest response: 1000000000
 
 
 
-=== TEST 62: an answer in gzip, which nobody asked for
+=== TEST 63: an answer in gzip, which nobody asked for
 --- headers eval: "Content-Encoding: gzip\n"
 --- answers eval
 use IO::Compress::Gzip; my $out; IO::Compress::Gzip::gzip(\'{"access_token":"a"}', \$out); $out
@@ -766,7 +773,7 @@ is not a JSON object
 
 
 
-=== TEST 63: an error that is too large is an error all the same
+=== TEST 64: an error that is too large is an error all the same
 --- inside
 token_proxy_max_response_size 10;
 --- status: 401 Unauthorized
@@ -778,7 +785,7 @@ answered 401
 
 
 
-=== TEST 64: 503 that is too large is 503 all the same
+=== TEST 65: 503 that is too large is 503 all the same
 --- inside
 token_proxy_max_response_size 10;
 --- status: 503 Service Unavailable
@@ -792,7 +799,7 @@ Retry-After: 5
 
 
 
-=== TEST 65: an error that repeats the secret
+=== TEST 66: an error that repeats the secret
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"my-secret","error_description":"the secret my-secret is wrong"}
@@ -803,7 +810,7 @@ answered 401, error: (not shown), description: (not shown)
 
 
 
-=== TEST 66: an error that repeats the Basic value
+=== TEST 67: an error that repeats the Basic value
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"invalid_client","error_description":"Basic bXkta2V5Om15LXNlY3JldA== is wrong"}
@@ -813,7 +820,7 @@ answered 401, error: invalid_client, description: (not shown)
 
 
 
-=== TEST 67: an error that repeats the secret in escapes
+=== TEST 68: an error that repeats the secret in escapes
 --- status: 401 Unauthorized
 --- answers chomp
 {"error":"invalid_client","error_description":"my\u002dsecret"}
@@ -823,7 +830,7 @@ description: (not shown)
 
 
 
-=== TEST 68: an error that repeats the request's body, with the secret form-encoded
+=== TEST 69: an error that repeats the request's body, with the secret form-encoded
 --- config
     location = /token {
         token_proxy                on;
@@ -844,7 +851,7 @@ description: (not shown)
 
 
 
-=== TEST 69: an error that repeats the secret where the log cuts it
+=== TEST 70: an error that repeats the secret where the log cuts it
 --- status: 401 Unauthorized
 --- answers eval: '{"error":"invalid_client","error_description":"' . 'x' x 195 . 'my-secret"}'
 --- error_code: 502
@@ -855,7 +862,7 @@ my-s
 
 
 
-=== TEST 70: an error that repeats a parameter from a file
+=== TEST 71: an error that repeats a parameter from a file
 --- user_files
 >>> password
 pa/ss
@@ -878,7 +885,7 @@ description: (not shown)
 
 
 
-=== TEST 71: an error that names a scope is what the log is for
+=== TEST 72: an error that names a scope is what the log is for
 --- config
     location = /token {
         token_proxy           on;
@@ -894,7 +901,7 @@ error: invalid_scope, description: my-key may not have scope admin
 
 
 
-=== TEST 72: an error that repeats the secret form-encoded for the Basic value
+=== TEST 73: an error that repeats the secret form-encoded for the Basic value
 --- config
     location = /token {
         token_proxy                on;
@@ -915,7 +922,7 @@ description: (not shown)
 
 
 
-=== TEST 73: lines and control characters of an error do not reach the log
+=== TEST 74: lines and control characters of an error do not reach the log
 --- status: 400 Bad Request
 --- answers chomp
 {"error":"a\nb","error_description":"\u001b[31m\r\n2026/11/24 [emerg] all is lost \u00e9\u007f"}
@@ -927,7 +934,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 74: a long error is cut in the log
+=== TEST 75: a long error is cut in the log
 --- status: 400 Bad Request
 --- answers eval: '{"error":"invalid_request","error_description":"' . 'x' x 1000 . '"}'
 --- error_code: 502
@@ -935,7 +942,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 75: an error that is no string is not shown
+=== TEST 76: an error that is no string is not shown
 --- status: 400 Bad Request
 --- answers chomp
 {"error":{"code":1},"error_description":["a"]}
@@ -944,7 +951,7 @@ qr/^2026\/11\/24 \[emerg\] all/
 
 
 
-=== TEST 76: the next server of an upstream block is tried
+=== TEST 77: the next server of an upstream block is tried
 --- http_config
     upstream idp {
         server  127.0.0.1:$TEST_NGINX_RAND_PORT_2;
@@ -960,7 +967,7 @@ connect() failed (111: Connection refused)
 
 
 
-=== TEST 77: no server of an upstream block is up
+=== TEST 78: no server of an upstream block is up
 --- http_config
     upstream idp {
         server  127.0.0.1:$TEST_NGINX_RAND_PORT_2;
@@ -977,7 +984,7 @@ connect() failed (111: Connection refused)
 
 
 
-=== TEST 78: a name that cannot be resolved
+=== TEST 79: a name that cannot be resolved
 --- config
     location = /token {
         resolver              127.0.0.1:$TEST_NGINX_RAND_PORT_2 valid=1s;
@@ -994,7 +1001,7 @@ idp.example could not be resolved
 
 
 
-=== TEST 79: a name without a resolver
+=== TEST 80: a name without a resolver
 --- config
     location = /token {
         token_proxy           on;
@@ -1009,7 +1016,7 @@ no resolver defined to resolve idp.example
 
 
 
-=== TEST 80: an error_page of the location
+=== TEST 81: an error_page of the location
 --- config
     location = /token {
         error_page            502 503 /busy.html;
@@ -1027,7 +1034,7 @@ of the user
 
 
 
-=== TEST 81: an error_page of the location with another status
+=== TEST 82: an error_page of the location with another status
 --- config
     location = /token {
         error_page            502 =200 @fallback;
@@ -1045,7 +1052,7 @@ of the user
 
 
 
-=== TEST 82: an error_page of the location for another error
+=== TEST 83: an error_page of the location for another error
 --- config
     location = /token {
         error_page            503 /busy.html;
@@ -1057,7 +1064,7 @@ of the user
 
 
 
-=== TEST 83: an error_page of the location keeps Retry-After
+=== TEST 84: an error_page of the location keeps Retry-After
 --- config
     location = /token {
         error_page            503 /busy.html;
@@ -1077,7 +1084,7 @@ of the user
 
 
 
-=== TEST 84: an error_page of server level is for pages
+=== TEST 85: an error_page of server level is for pages
 --- config
     error_page  400 401 403 404 405 500 502 503 504 =200 /page.html;
 
@@ -1094,7 +1101,7 @@ of the user
 
 
 
-=== TEST 85: an error_page of http level, too
+=== TEST 86: an error_page of http level, too
 --- http_config
     error_page  502 =200 /page.html;
 --- config
@@ -1111,7 +1118,7 @@ of the user
 
 
 
-=== TEST 86: an error_page of an outer location, too
+=== TEST 87: an error_page of an outer location, too
 --- config
     location /token {
         error_page  502 =200 /page.html;
@@ -1130,7 +1137,7 @@ of the user
 
 
 
-=== TEST 87: a token location as an error_page of its own errors ends
+=== TEST 88: a token location as an error_page of its own errors ends
 --- config
     location = /token {
         error_page            502 /token;
