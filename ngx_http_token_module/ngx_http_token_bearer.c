@@ -215,7 +215,10 @@ ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     got = bearer->got;
     token = bearer->request.tlcf;
 
-    if (got->digest == NULL) {
+    if (got->digest == NULL || got->serial == 0) {
+
+        /* it is not in a cache */
+
         *dropped = 1;
         return 1;
     }
