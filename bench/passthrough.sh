@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 #
 # What a token location without a cache costs beside a bare proxy_pass to the
-# same upstream: the worker's CPU time for a request. Fails above LIMIT (1.10).
+# same upstream: the worker's CPU time for a request. Fails if that is above
+# LIMIT (1.10) with connections that are kept. With a new one for each request
+# most of the time is connect()'s search for a port that is free, which depends
+# on how many were used in the last minute: that is printed, and not judged.
 #
 #     bench/passthrough.sh [ROUNDS [SECONDS]]
 
@@ -73,7 +76,6 @@ start_nginx token 1 << END
 END
 
 token_worker=$(workers "$PID" | tr -d ' ')
-worst=0
 
 # What is measured is what it is taken for.
 [[ $(curl -s "http://127.0.0.1:$token/kept") == "$ANSWER" ]] ||
@@ -104,7 +106,6 @@ measure() {
     done
 
     middle=$(median < "$BENCH/ratios")
-    worst=$(printf '%s\n' "$worst" "$middle" | sort -g | tail -n 1)
 
     say "| $2 | $(us "$(median < "$BENCH/proxy.costs")") | $(us "$(median < "$BENCH/token.costs")") |" \
         "$middle | $(sort -g "$BENCH/ratios" | head -n 1) to $(sort -g "$BENCH/ratios" | tail -n 1) |"
@@ -116,9 +117,10 @@ say
 say '| connections to the endpoint | proxy_pass, µs of CPU | token location, µs of CPU | ratio, median | of the pairs |'
 say '|---|---|---|---|---|'
 measure kept 'kept (`keepalive`)'
+kept=$middle
 measure new 'a new one each time'
 
 say
-say "ratio: $worst, at most $limit"
-awk -v ratio="$worst" -v limit="$limit" 'BEGIN { exit ratio > limit }' ||
+say "ratio: $kept, at most $limit"
+awk -v ratio="$kept" -v limit="$limit" 'BEGIN { exit ratio > limit }' ||
     fail "more than $limit"
