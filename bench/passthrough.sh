@@ -23,15 +23,17 @@ endpoint=$(free_port)
 
 start_nginx endpoint 1 <<< "$(endpoint "$endpoint")"
 
+upstream="upstream kept {
+        server     127.0.0.1:$endpoint;
+        keepalive  64;
+    }"
+
 # Each has an nginx of its own: in one, what the first has left of the heap is
 # too small for the other, and glibc gives memory back and takes it again.
 proxy=$(free_port)
 
 start_nginx proxy 1 << END
-    upstream kept {
-        server     127.0.0.1:$endpoint;
-        keepalive  64;
-    }
+    $upstream
 
     server {
         listen 127.0.0.1:$proxy;
@@ -55,10 +57,7 @@ start_nginx token 1 << END
     token_proxy_client_id      my-key;
     token_proxy_client_secret  my-secret;
 
-    upstream kept {
-        server     127.0.0.1:$endpoint;
-        keepalive  64;
-    }
+    $upstream
 
     server {
         listen 127.0.0.1:$token;

@@ -23,11 +23,6 @@ static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
     ngx_http_token_request_t *request, ngx_str_t *values);
 
 
-/*
- * nginx writes request headers and the values of variables to a debug log.
- * Where those are secrets, the log is told to be silent.
- */
-
 ngx_str_t
 ngx_http_token_shown(ngx_str_t *url)
 {
@@ -49,6 +44,11 @@ ngx_http_token_shown(ngx_str_t *url)
     return shown;
 }
 
+
+/*
+ * nginx writes request headers and the values of variables to a debug log.
+ * Where those are secrets, the log is told to be silent.
+ */
 
 ngx_uint_t
 ngx_http_token_mute(ngx_log_t *log)

@@ -1,10 +1,11 @@
 # Sourced by build.sh: what is needed from elsewhere, and how it gets here.
 # shellcheck shell=bash
 
-# What the tests need, besides Test::Nginx itself.
-TEST_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
+# What the tests need, besides Test::Nginx itself, with any nginx.
+PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                liblist-moreutils-perl libwww-perl libipc-run-perl liburi-perl
-               curl openssl prometheus)
+               curl openssl)
+TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus)
 
 
 # Packages that may be had in other ways, and so are asked for only where

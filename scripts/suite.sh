@@ -4,9 +4,7 @@
 
 # What is installed in it. Pages are not tested there, so there is no browser.
 SUITE_PACKAGES=(nginx nginx-dev gcc make libcjson-dev libssl-dev libpcre2-dev
-                zlib1g-dev perl libtest-base-perl libtext-diff-perl
-                libtest-longstring-perl liblist-moreutils-perl libwww-perl
-                libipc-run-perl liburi-perl curl openssl nodejs psmisc procps
+                zlib1g-dev "${PERL_PACKAGES[@]}" nodejs psmisc procps
                 ca-certificates)
 
 # Where not all tests are run: what most depends on nginx's version.

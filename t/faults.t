@@ -94,6 +94,17 @@ my $endpoint = endpoint();
 my $timeouts = 'proxy_connect_timeout 700ms; proxy_send_timeout 700ms; proxy_read_timeout 700ms;';
 my $credentials = 'token_proxy_client_id my-key; token_proxy_client_secret my-secret;';
 
+# with a backoff that outlives the test
+my $cached = <<"END";
+        location /cached/ {
+            token_proxy           on;
+            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
+            token_proxy_cache     tokens;
+            token_proxy_cache_default_ttl 1h;
+            token_proxy_retry_backoff 30s 30s;
+        }
+END
+
 my $nginx = Token::Server->new(
     log_level => 'error',
     http => <<"END",
@@ -177,13 +188,7 @@ $nginx->stop;
             token_proxy_endpoint  http://127.0.0.1:$port\$uri;
         }
 
-        location /cached/ {
-            token_proxy           on;
-            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
-            token_proxy_cache     tokens;
-            token_proxy_cache_default_ttl 1h;
-            token_proxy_retry_backoff 30s 30s;
-        }
+$cached
 END
 
     few_connections($small, 10);
@@ -235,14 +240,8 @@ END
         log_level => 'error',
         http => "token_proxy_cache_zone zone=tokens:1m; $credentials $timeouts",
         server => <<"END")->start;
-        location /cached/ {
-            token_proxy           on;
-            token_proxy_endpoint  http://127.0.0.1:$port\$uri;
-            token_proxy_cache     tokens;
-            token_proxy_cache_default_ttl 1h;
-            token_proxy_retry_backoff 30s 30s;
-            add_header X-Pid \$pid always;
-        }
+        add_header X-Pid \$pid always;
+$cached
 END
 
     my ($full, $other) = $two->workers;
