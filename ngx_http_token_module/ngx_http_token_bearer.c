@@ -10,15 +10,13 @@
 
 
 static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
-    ngx_http_token_ctx_t *ctx, ngx_http_token_loc_conf_t *token);
+    ngx_http_token_ctx_t *ctx, ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
     ngx_uint_t outcome, time_t retry_after);
-static ngx_int_t ngx_http_token_bearer_decode(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer);
 
 
 /* a handler of the precontent phase: access has been granted by then */
@@ -56,12 +54,12 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
     bearer->phase_handler = r->phase_handler;
 
     if (!bearer->waiting) {
-        return ngx_http_token_bearer_get(r, ctx, tlcf->bearer_location);
+        return ngx_http_token_bearer_get(r, ctx, tlcf);
     }
 
     /* the call of a token location without a cache is a subrequest of r */
 
-    bearer->got = ngx_http_token_fetch_got(r, 1);
+    bearer->got = ngx_http_token_fetch_got(r, &tlcf->bearer_scheme);
 
     if (bearer->got == NULL) {
         return NGX_AGAIN;
@@ -75,13 +73,15 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
-    ngx_http_token_loc_conf_t *token)
+    ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t                 rc;
-    ngx_http_token_fetch_t   *fetch;
-    ngx_http_token_bearer_t  *bearer;
+    ngx_int_t                   rc;
+    ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_bearer_t    *bearer;
+    ngx_http_token_loc_conf_t  *token;
 
     bearer = ctx->bearer;
+    token = tlcf->bearer_location;
 
     if (bearer->got) {
 
@@ -96,7 +96,8 @@ ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
 
     if (token->cache) {
 
-        bearer->got = ngx_http_token_get(r, &bearer->request, 1,
+        bearer->got = ngx_http_token_get(r, &bearer->request,
+                                         &tlcf->bearer_scheme,
                                          ngx_http_token_bearer_resume, &rc);
 
         if (rc == NGX_OK) {
@@ -165,10 +166,11 @@ static ngx_int_t
 ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
-    ngx_str_t              endpoint;
-    ngx_uint_t             dropped;
-    ngx_http_token_ctx_t  *ctx;
-    ngx_http_token_got_t  *got;
+    ngx_str_t                   endpoint;
+    ngx_uint_t                  dropped;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *tlcf;
 
     got = bearer->got;
 
@@ -179,12 +181,7 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         return ngx_http_token_bearer_fail(r, got->outcome, got->retry_after);
     }
 
-    switch (ngx_http_token_bearer_decode(r, bearer)) {
-
-    case NGX_OK:
-        break;
-
-    case NGX_DECLINED:
+    if (got->answer.len == 0) {
         (void) ngx_http_token_bearer_drop(bearer, &dropped);
 
         if (dropped) {
@@ -196,10 +193,12 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         }
 
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INVALID, 0);
-
-    default: /* NGX_ERROR */
-        return NGX_ERROR;
     }
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    bearer->token.data = got->answer.data + tlcf->bearer_scheme.len;
+    bearer->token.len = got->answer.len - tlcf->bearer_scheme.len;
 
     return NGX_DECLINED;
 }
@@ -248,33 +247,51 @@ ngx_http_token_bearer_fail(ngx_http_request_t *r, ngx_uint_t outcome,
 }
 
 
-/* from JSON; RFC 6750 2.1, and RFC 6749 A.12 for what is no Bearer token */
+/* RFC 6750 2.1, and RFC 6749 A.12 for what is no Bearer token */
 
-static ngx_int_t
-ngx_http_token_bearer_decode(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer)
+ngx_str_t
+ngx_http_token_bearer_token(ngx_array_t *members)
 {
-    size_t      i;
-    ngx_int_t   rc;
-    ngx_str_t  *token;
+    size_t                    i;
+    ngx_str_t                 token;
+    ngx_http_token_member_t  *m;
 
-    token = &bearer->token;
+    m = ngx_http_token_json_find(members, "access_token");
 
-    rc = ngx_http_token_json_string(r->pool, &bearer->got->answer, token);
+    token = m->string;
 
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (token->len == 0) {
-        return NGX_DECLINED;
-    }
-
-    for (i = 0; i < token->len; i++) {
-        if (token->data[i] < 0x20 || token->data[i] > 0x7e) {
-            return NGX_DECLINED;
+    for (i = 0; i < token.len; i++) {
+        if (token.data[i] < 0x20 || token.data[i] > 0x7e) {
+            ngx_str_null(&token);
         }
     }
+
+    return token;
+}
+
+
+ngx_int_t
+ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
+    ngx_str_t *token, ngx_str_t *value)
+{
+    u_char  *p;
+
+    ngx_str_null(value);
+
+    if (token->len == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(pool, scheme->len + token->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+    value->len = scheme->len + token->len;
+
+    p = ngx_cpymem(p, scheme->data, scheme->len);
+    ngx_memcpy(p, token->data, token->len);
 
     return NGX_OK;
 }

@@ -69,7 +69,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_http_token_loc_conf_t *tlcf = conf;
 
     size_t      i;
-    u_char      ch;
+    u_char      ch, *p;
     ngx_str_t  *value, *name;
 
     if (tlcf->bearer_header.data) {
@@ -102,6 +102,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     tlcf->bearer_header = value[1];
+    ngx_str_set(&tlcf->bearer_scheme, "");
 
     if (cf->args->nelts == 3) {
 
@@ -111,7 +112,19 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
             }
         }
 
-        tlcf->bearer_scheme = value[2];
+        if (value[2].len == 0) {
+            return NGX_CONF_OK;
+        }
+
+        tlcf->bearer_scheme.len = value[2].len + 1;
+        tlcf->bearer_scheme.data = ngx_pnalloc(cf->pool, value[2].len + 1);
+
+        if (tlcf->bearer_scheme.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        p = ngx_cpymem(tlcf->bearer_scheme.data, value[2].data, value[2].len);
+        *p = ' ';
     }
 
     return NGX_CONF_OK;
@@ -199,7 +212,7 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     if (conf->bearer_header.data == NULL) {
         ngx_str_set(&conf->bearer_header, "Authorization");
-        ngx_str_set(&conf->bearer_scheme, "Bearer");
+        ngx_str_set(&conf->bearer_scheme, "Bearer ");
     }
 
     conf->bearer_lowcase = ngx_pnalloc(cf->pool, conf->bearer_header.len);

@@ -19,8 +19,12 @@ static ngx_int_t ngx_http_token_bearer_reinit_request(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_process_header(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
-static ngx_uint_t ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
-    ngx_table_elt_t *headers);
+static ngx_uint_t ngx_http_token_bearer_sent(ngx_list_t *list,
+    ngx_str_t *name);
+static ngx_int_t ngx_http_token_bearer_remove(ngx_http_request_t *r,
+    ngx_str_t *name);
+static void ngx_http_token_bearer_insert(ngx_list_t *list, ngx_table_elt_t *h,
+    ngx_list_part_t *rest);
 static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
 static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
 static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
@@ -205,20 +209,15 @@ ngx_http_token_bearer_process_header(ngx_http_request_t *r)
 
 
 /*
- * The upstream modules send what is in the list of headers: it is replaced by
- * one with the token, while they do.
+ * The upstream modules send what is in the list of headers: the token stands
+ * at its head, while they do.
  */
 
 static ngx_int_t
 ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
-    u_char                     *p;
-    ngx_log_t                  *log;
-    ngx_list_t                 *list;
-    ngx_uint_t                  n;
-    ngx_list_part_t            *part;
-    ngx_table_elt_t            *headers, *new;
+    ngx_table_elt_t            *h;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
@@ -227,75 +226,86 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     (void) ngx_http_get_indexed_variable(r, tlcf->bearer_variable);
 
+    bearer->headers = r->headers_in.headers;
+
+    if (ngx_http_token_bearer_sent(&r->headers_in.headers,
+                                   &tlcf->bearer_header)
+        && ngx_http_token_bearer_remove(r, &tlcf->bearer_header) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    h = &bearer->header;
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+    h->hash = tlcf->bearer_hash;
+    h->key = tlcf->bearer_header;
+    h->lowcase_key = tlcf->bearer_lowcase;
+    h->value = bearer->got->answer;
+
+    ngx_http_token_bearer_insert(&r->headers_in.headers, h, &bearer->rest);
+
+    bearer->applied = r;
+
+    ngx_http_token_bearer_applied = bearer;
+
+    /* whoever makes the upstream request writes its headers to a debug log */
+
+    bearer->level = ngx_http_token_mute(r->connection->log);
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_token_bearer_sent(ngx_list_t *list, ngx_str_t *name)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_token_bearer_same_name(&h[i].key, name)) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+/* the list becomes a copy without those that have the name */
+
+static ngx_int_t
+ngx_http_token_bearer_remove(ngx_http_request_t *r, ngx_str_t *name)
+{
+    ngx_uint_t        i, n;
+    ngx_list_t       *list;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *headers;
+#if (nginx_version >= 1023000)
+    ngx_uint_t        k;
+#endif
+
     list = &r->headers_in.headers;
-    n = 1;
+    n = 0;
 
     for (part = &list->part; part; part = part->next) {
         n += part->nelts;
     }
 
     headers = ngx_palloc(r->pool, n * sizeof(ngx_table_elt_t));
-
-    p = ngx_pnalloc(r->pool, tlcf->bearer_scheme.len + 1 + bearer->token.len);
-
-    if (headers == NULL || p == NULL) {
+    if (headers == NULL) {
         return NGX_ERROR;
     }
 
-    new = headers + ngx_http_token_bearer_copy(list, &tlcf->bearer_header,
-                                               headers);
-
-    ngx_memzero(new, sizeof(ngx_table_elt_t));
-
-    new->hash = tlcf->bearer_hash;
-    new->key = tlcf->bearer_header;
-    new->lowcase_key = tlcf->bearer_lowcase;
-    new->value.data = p;
-
-    if (tlcf->bearer_scheme.len) {
-        p = ngx_cpymem(p, tlcf->bearer_scheme.data, tlcf->bearer_scheme.len);
-        *p++ = ' ';
-    }
-
-    p = ngx_cpymem(p, bearer->token.data, bearer->token.len);
-
-    new->value.len = p - new->value.data;
-
-    bearer->applied = r;
-    bearer->headers = *list;
-
-    ngx_http_token_bearer_applied = bearer;
-
-    list->part.elts = headers;
-    list->part.nelts = new + 1 - headers;
-    list->part.next = NULL;
-    list->last = &list->part;
     list->nalloc = n;
-
-    /* whoever makes the upstream request writes its headers to a debug log */
-
-    log = r->connection->log;
-
-    bearer->level = log->log_level;
-    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
-
-    return NGX_OK;
-}
-
-
-/* all but those with the name; returns how many */
-
-static ngx_uint_t
-ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
-    ngx_table_elt_t *headers)
-{
-    ngx_uint_t        i, n;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-#if (nginx_version >= 1023000)
-    ngx_uint_t        k;
-#endif
-
     n = 0;
 
     for (part = &list->part; part; part = part->next) {
@@ -325,7 +335,33 @@ ngx_http_token_bearer_copy(ngx_list_t *list, ngx_str_t *name,
         }
     }
 
-    return n;
+    list->part.elts = headers;
+    list->part.nelts = n;
+    list->part.next = NULL;
+    list->last = &list->part;
+
+    return NGX_OK;
+}
+
+
+/* at the head; who reads a list takes no part but the first for empty */
+
+static void
+ngx_http_token_bearer_insert(ngx_list_t *list, ngx_table_elt_t *h,
+    ngx_list_part_t *rest)
+{
+    *rest = list->part;
+
+    list->part.elts = h;
+    list->part.nelts = 1;
+    list->part.next = rest->nelts ? rest : rest->next;
+
+    if (list->part.next == NULL) {
+        list->nalloc = 1;
+
+    } else if (list->last == &list->part) {
+        list->last = rest;
+    }
 }
 
 

@@ -77,7 +77,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_SEND) {
 
-        if (lookup->bare) {
+        if (lookup->scheme) {
             rc = ngx_http_token_stored_token(r, tn->stored, lookup);
 
         } else if (tn->stored->fields == tlcf->fields_hash) {

@@ -41,6 +41,8 @@ typedef struct {
     uint32_t                        answer_len;
     uint32_t                        hole;     /* the value of expires_in */
     uint32_t                        hole_len; /* in the answer, 0 if none */
+    uint32_t                        token;    /* decoded, as a header has it */
+    uint32_t                        token_len; /* 0 if no header can have it */
     uint32_t                        nmembers;
     ngx_http_token_span_t           members[1];
 } ngx_http_token_stored_t;
@@ -141,7 +143,8 @@ typedef struct {
     time_t                          retry_after; /* to fail, seconds */
     ngx_uint_t                      generation;
     ngx_uint_t                      serial;      /* of the token */
-    ngx_uint_t                      bare;        /* in: send the token alone */
+    ngx_str_t                      *scheme;      /* in: to send the token */
+                                                 /* alone, behind it */
 } ngx_http_token_lookup_t;
 
 
@@ -150,12 +153,14 @@ typedef struct {
 struct ngx_http_token_bearer_s {
     ngx_http_token_request_t        request;
     ngx_http_token_got_t           *got;
-    ngx_str_t                       token;
+    ngx_str_t                       token;     /* without its scheme */
     ngx_int_t                       phase_handler;
 
     /* what is replaced while the upstream request is made */
 
     ngx_http_request_t             *applied;   /* to whom, NULL if to none */
+    ngx_table_elt_t                 header;    /* with the token */
+    ngx_list_part_t                 rest;      /* of the headers, behind it */
     ngx_list_t                      headers;   /* of the caller */
     ngx_uint_t                      level;     /* of his log */
 
@@ -294,13 +299,13 @@ typedef void (*ngx_http_token_resume_pt)(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 
 /*
- * Gets a token from the cache for r: the answer of the token location, or the
- * bare token as it stands in JSON.  Sets rc to NGX_OK if it is got, to
+ * Gets a token from the cache for r: the answer of the token location or, with
+ * a scheme, the value of a header.  Sets rc to NGX_OK if it is got, to
  * NGX_AGAIN if resume will be called, to NGX_DECLINED if the zone has no room
  * for the request, or to NGX_ERROR.
  */
 ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_uint_t bare,
+    ngx_http_token_request_t *request, ngx_str_t *scheme,
     ngx_http_token_resume_pt resume, ngx_int_t *rc);
 
 /*

@@ -238,7 +238,7 @@ ngx_http_token_passed(ngx_http_request_t *r)
 {
     ngx_http_token_got_t  *got;
 
-    got = ngx_http_token_fetch_got(r, 0);
+    got = ngx_http_token_fetch_got(r, NULL);
 
     if (got) {
         r->write_event_handler = ngx_http_request_empty_handler;
@@ -249,7 +249,7 @@ ngx_http_token_passed(ngx_http_request_t *r)
 
 
 ngx_http_token_got_t *
-ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_uint_t bare)
+ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_str_t *scheme)
 {
     int64_t                  lifetime;
     ngx_http_token_ctx_t    *ctx;
@@ -284,7 +284,7 @@ ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_uint_t bare)
         got->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
 
         if (ngx_http_token_answer_of(r->pool, fetch->request->tlcf,
-                                     fetch->members, bare, &got->answer)
+                                     fetch->members, scheme, &got->answer)
             != NGX_OK)
         {
             got->outcome = NGX_HTTP_TOKEN_INTERNAL;
@@ -297,20 +297,17 @@ ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_uint_t bare)
 
 ngx_int_t
 ngx_http_token_answer_of(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
-    ngx_array_t *members, ngx_uint_t bare, ngx_str_t *answer)
+    ngx_array_t *members, ngx_str_t *scheme, ngx_str_t *answer)
 {
-    ngx_http_token_member_t  *m;
+    ngx_str_t  token;
 
-    if (!bare) {
+    if (scheme == NULL) {
         return ngx_http_token_json_subset(pool, members, tlcf->fields, answer);
     }
 
-    m = ngx_http_token_json_find(members, "access_token");
+    token = ngx_http_token_bearer_token(members);
 
-    answer->len = m->value.len;
-    answer->data = ngx_pstrdup(pool, &m->value);
-
-    return answer->data ? NGX_OK : NGX_ERROR;
+    return ngx_http_token_bearer_value(pool, scheme, &token, answer);
 }
 
 

@@ -294,18 +294,6 @@ ngx_http_token_json_other(u_char *p, u_char *last)
 }
 
 
-ngx_int_t
-ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw, ngx_str_t *string)
-{
-    if (raw->len < 2 || raw->data[0] != '"') {
-        return NGX_DECLINED;
-    }
-
-    return ngx_http_token_json_decode(pool, raw->data, raw->data + raw->len,
-                                      string);
-}
-
-
 static ngx_int_t
 ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
 {

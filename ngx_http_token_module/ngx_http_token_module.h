@@ -181,7 +181,7 @@ struct ngx_http_token_loc_conf_s {
     u_char                         *bearer_file;
     ngx_uint_t                      bearer_line;
     ngx_str_t                       bearer_header;
-    ngx_str_t                       bearer_scheme;
+    ngx_str_t                       bearer_scheme; /* with its space, if any */
     ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
 
     /* made when the configuration has been read */
@@ -262,6 +262,20 @@ typedef struct {
 /* ngx_http_token_bearer.c */
 
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
+
+/*
+ * The access token of an answer that has one; empty if it cannot stand in a
+ * header.
+ */
+ngx_str_t ngx_http_token_bearer_token(ngx_array_t *members);
+
+/*
+ * Makes the value of a header, a scheme and a token, in the pool; empty if the
+ * token is.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
+    ngx_str_t *token, ngx_str_t *value);
+
 ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
@@ -356,13 +370,6 @@ u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
  * number: at most ten years, 0 if it is not positive, -1 if there is none.
  */
 int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
-
-/*
- * Decodes a string of a parsed answer.  Returns NGX_OK, NGX_DECLINED if it is
- * none, or NGX_ERROR.
- */
-ngx_int_t ngx_http_token_json_string(ngx_pool_t *pool, ngx_str_t *raw,
-    ngx_str_t *string);
 
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
@@ -505,14 +512,14 @@ ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
  * has not finished.
  */
 ngx_http_token_got_t *ngx_http_token_fetch_got(ngx_http_request_t *r,
-    ngx_uint_t bare);
+    ngx_str_t *scheme);
 
 /*
- * Makes what a token location answers, or the bare token as JSON has it.
+ * Makes what a token location answers or, with a scheme, the value of a header.
  * Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
-    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_uint_t bare,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_str_t *scheme,
     ngx_str_t *answer);
 
 /* Returns what a content handler returns. */

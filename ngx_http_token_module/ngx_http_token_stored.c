@@ -13,6 +13,8 @@ static ngx_uint_t ngx_http_token_stored_chosen(ngx_array_t *fields,
     ngx_http_token_member_t *member);
 static u_char *ngx_http_token_stored_member(u_char *p, u_char *text,
     ngx_http_token_member_t *member, ngx_http_token_span_t *span);
+static u_char *ngx_http_token_stored_bearer(u_char *p, u_char *text,
+    ngx_http_token_stored_t *stored, ngx_str_t *token);
 static void ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_stored_t *stored, ngx_http_token_time_t start,
     int64_t lifetime);
@@ -24,14 +26,16 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 {
     size_t                    len;
     u_char                   *p, *text;
-    ngx_str_t                *field;
+    ngx_str_t                *field, token;
     ngx_uint_t                i, n;
     ngx_http_token_span_t    *span;
     ngx_http_token_member_t  *m, *member;
     ngx_http_token_stored_t  *stored;
 
     m = members->elts;
-    len = sizeof(ngx_http_token_stored_t) + sizeof("{}") - 1;
+    token = ngx_http_token_bearer_token(members);
+
+    len = sizeof(ngx_http_token_stored_t) + sizeof("{}") - 1 + token.len;
 
     for (i = 0; i < members->nelts; i++) {
         len += sizeof(ngx_http_token_span_t) + m[i].key.len + m[i].value.len
@@ -92,6 +96,8 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
         }
     }
 
+    p = ngx_http_token_stored_bearer(p, text, stored, &token);
+
     stored->size = p - (u_char *) stored;
 
     ngx_http_token_stored_times(tlcf, stored, start, lifetime);
@@ -140,6 +146,40 @@ ngx_http_token_stored_member(u_char *p, u_char *text,
     span->value_len = member->value.len;
 
     return ngx_cpymem(p, member->value.data, member->value.len);
+}
+
+
+/* the token is in the text already, unless it has escapes there */
+
+static u_char *
+ngx_http_token_stored_bearer(u_char *p, u_char *text,
+    ngx_http_token_stored_t *stored, ngx_str_t *token)
+{
+    ngx_uint_t              i;
+    ngx_http_token_span_t  *span;
+
+    if (token->len == 0) {
+        return p;
+    }
+
+    span = stored->members;
+
+    stored->token_len = token->len;
+
+    for (i = 0; i < stored->nmembers; i++) {
+
+        if (span[i].value_len == token->len + 2
+            && ngx_memcmp(text + span[i].value + 1, token->data, token->len)
+               == 0)
+        {
+            stored->token = span[i].value + 1;
+            return p;
+        }
+    }
+
+    stored->token = p - text;
+
+    return ngx_cpymem(p, token->data, token->len);
 }
 
 
@@ -208,41 +248,19 @@ ngx_http_token_stored_answer(ngx_http_request_t *r,
 }
 
 
-/* under the lock as well: the token as JSON has it */
+/* under the lock as well */
 
 ngx_int_t
 ngx_http_token_stored_token(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
 {
-    u_char                 *text;
-    ngx_uint_t              i;
-    ngx_http_token_span_t  *span;
+    ngx_str_t  token;
 
-    static ngx_str_t  name = ngx_string("\"access_token\"");
+    token.len = stored->token_len;
+    token.data = (u_char *) &stored->members[stored->nmembers] + stored->token;
 
-    span = stored->members;
-    text = (u_char *) &stored->members[stored->nmembers];
-
-    for (i = 0; i < stored->nmembers; i++) {
-
-        if (span[i].key_len == name.len
-            && ngx_memcmp(text + span[i].key, name.data, name.len) == 0)
-        {
-            lookup->answer.len = span[i].value_len;
-            lookup->answer.data = ngx_pnalloc(r->pool, span[i].value_len);
-
-            if (lookup->answer.data == NULL) {
-                return NGX_ERROR;
-            }
-
-            ngx_memcpy(lookup->answer.data, text + span[i].value,
-                       span[i].value_len);
-
-            return NGX_OK;
-        }
-    }
-
-    return NGX_ERROR;
+    return ngx_http_token_bearer_value(r->pool, lookup->scheme, &token,
+                                       &lookup->answer);
 }
 
 

@@ -30,11 +30,11 @@ typedef struct {
     ngx_http_token_zone_t          *zone;
     u_char                         *digest;
     ngx_http_token_resume_pt        resume;
+    ngx_str_t                      *scheme;      /* for the token, or NULL */
     ngx_event_t                     event;       /* a timer, or posted */
     ngx_msec_t                      deadline;
     ngx_uint_t                      generation;
 
-    unsigned                        bare:1;      /* the token, no answer */
     unsigned                        waiting:1;
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* is who fetches */
@@ -73,7 +73,7 @@ static ngx_uint_t  ngx_http_token_news_added;
 
 ngx_http_token_got_t *
 ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
-    ngx_uint_t bare, ngx_http_token_resume_pt resume, ngx_int_t *rc)
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc)
 {
     ngx_http_token_waiter_t  *w;
 
@@ -91,7 +91,7 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
     w->token_request = request;
     w->zone = request->tlcf->cache->data;
     w->resume = resume;
-    w->bare = bare;
+    w->scheme = scheme;
     w->waiting = 0;
     w->queued = 0;
     w->elsewhere = 0;
@@ -118,7 +118,7 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
     ngx_http_token_lookup_t  lookup;
 
     lookup.generation = w->generation;
-    lookup.bare = w->bare;
+    lookup.scheme = w->scheme;
 
     if (ngx_http_token_cache_lookup(w->request, w->token_request,
                                     w->digest, w->waiting, &lookup)
@@ -408,7 +408,7 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
         w->got.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
 
         if (ngx_http_token_answer_of(w->request->pool, w->token_request->tlcf,
-                                     fetch->members, w->bare, &w->got.answer)
+                                     fetch->members, w->scheme, &w->got.answer)
             != NGX_OK)
         {
             w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;

@@ -42,6 +42,21 @@ fuzz_wanted(fuzz_t *fz, ngx_array_t *members, ngx_array_t *fields,
 }
 
 
+static ngx_uint_t
+fuzz_printable(ngx_str_t *text)
+{
+    size_t  i;
+
+    for (i = 0; i < text->len; i++) {
+        if (text->data[i] < 0x20 || text->data[i] > 0x7e) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 int
 fuzz_one(fuzz_t *fz)
 {
@@ -52,6 +67,8 @@ fuzz_one(fuzz_t *fz)
     ngx_http_token_stored_t  *stored, *copy;
     ngx_http_token_lookup_t   lookup;
     ngx_http_token_member_t  *token;
+
+    static ngx_str_t  scheme = ngx_string("DPoP ");
 
     fields = fuzz_fields(fz);
     others = fuzz_fields(fz);
@@ -130,11 +147,26 @@ fuzz_one(fuzz_t *fz)
     fuzz_check(fuzz_json_check(lookup.answer.data, lookup.answer.len)
                != FUZZ_JSON_INVALID);
 
-    /* the bare token */
+    /* the token as a header has it, or none */
+
+    lookup.scheme = &scheme;
 
     fuzz_check(ngx_http_token_stored_token(&fz->request, copy, &lookup)
                == NGX_OK);
-    fuzz_check(fuzz_equal(&lookup.answer, &token->value));
+
+    if (lookup.answer.len == 0) {
+        fuzz_check(token->string.len == 0
+                   || !fuzz_printable(&token->string));
+        return 0;
+    }
+
+    fuzz_check(ngx_strncmp(lookup.answer.data, "DPoP ", scheme.len) == 0);
+
+    lookup.answer.data += scheme.len;
+    lookup.answer.len -= scheme.len;
+
+    fuzz_check(fuzz_equal(&lookup.answer, &token->string));
+    fuzz_check(fuzz_printable(&lookup.answer));
 
     return 0;
 }
