@@ -2,20 +2,14 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The entries of the cache: tokens, leases of those who fetch, backoff.
+ * What callers and fetches do with the entries of the cache: tokens, leases of
+ * those who fetch, backoff.
  */
 
 
 #include "ngx_http_token_cache.h"
 
 
-static ngx_http_token_node_t *ngx_http_token_node_find(
-    ngx_http_token_shctx_t *sh, u_char *digest);
-static ngx_http_token_node_t *ngx_http_token_node_get(
-    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh, u_char *digest,
-    ngx_str_t *endpoint);
-static void ngx_http_token_node_used(ngx_http_token_shctx_t *sh,
-    ngx_http_token_node_t *tn);
 static void ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
@@ -23,15 +17,6 @@ static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_http_token_time_t now,
     ngx_http_token_lookup_t *lookup);
 static time_t ngx_http_token_seconds(ngx_http_token_time_t msec);
-static void *ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep);
-static ngx_uint_t ngx_http_token_evict(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *keep);
-static void ngx_http_token_node_free(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
-static ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
-    ngx_http_token_stored_t *stored);
 static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
@@ -196,190 +181,6 @@ ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
 }
 
 
-static ngx_http_token_node_t *
-ngx_http_token_node_find(ngx_http_token_shctx_t *sh, u_char *digest)
-{
-    ngx_int_t               rc;
-    ngx_rbtree_key_t        key;
-    ngx_rbtree_node_t      *node, *sentinel;
-    ngx_http_token_node_t  *tn;
-
-    ngx_memcpy(&key, digest, sizeof(ngx_rbtree_key_t));
-
-    node = sh->rbtree.root;
-    sentinel = sh->rbtree.sentinel;
-
-    while (node != sentinel) {
-
-        if (key < node->key) {
-            node = node->left;
-            continue;
-        }
-
-        if (key > node->key) {
-            node = node->right;
-            continue;
-        }
-
-        tn = (ngx_http_token_node_t *) node;
-
-        rc = ngx_memcmp(digest, tn->digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-
-        if (rc == 0) {
-            return tn;
-        }
-
-        node = (rc < 0) ? node->left : node->right;
-    }
-
-    return NULL;
-}
-
-
-/* finds an entry or makes one; NULL only if the zone holds not even that */
-
-static ngx_http_token_node_t *
-ngx_http_token_node_get(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, u_char *digest, ngx_str_t *endpoint)
-{
-    ngx_http_token_node_t  *tn;
-
-    tn = ngx_http_token_node_find(sh, digest);
-
-    if (tn) {
-        ngx_http_token_node_used(sh, tn);
-        return tn;
-    }
-
-    tn = ngx_http_token_slab_alloc(zone, sh, sizeof(ngx_http_token_node_t),
-                                   NULL);
-    if (tn == NULL) {
-        return NULL;
-    }
-
-    ngx_memzero(tn, sizeof(ngx_http_token_node_t));
-
-    ngx_memcpy(&tn->node.key, digest, sizeof(ngx_rbtree_key_t));
-    ngx_memcpy(tn->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-
-    /* never the one that a waiter of an evicted entry remembers */
-
-    tn->generation = ++sh->generation;
-    tn->endpoint = ngx_http_token_stats_endpoint(sh, endpoint);
-
-    sh->entries++;
-
-    ngx_rbtree_insert(&sh->rbtree, &tn->node);
-    ngx_queue_insert_head(&sh->queue, &tn->queue);
-
-    return tn;
-}
-
-
-static void
-ngx_http_token_node_used(ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn)
-{
-    if (ngx_queue_head(&sh->queue) == &tn->queue) {
-        return;
-    }
-
-    ngx_queue_remove(&tn->queue);
-    ngx_queue_insert_head(&sh->queue, &tn->queue);
-}
-
-
-static void *
-ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep)
-{
-    void    *p;
-    size_t   max;
-
-    /* what would leave no room for others does not drive them out */
-
-    max = (zone->shpool->end - zone->shpool->start) / 2;
-
-    if (size > max) {
-        return NULL;
-    }
-
-    for ( ;; ) {
-        p = ngx_slab_alloc_locked(zone->shpool, size);
-
-        if (p || !ngx_http_token_evict(zone, sh, keep)) {
-            return p;
-        }
-    }
-}
-
-
-/*
- * The entry that was not used for the longest time goes; one that is being
- * fetched goes only if there is no other.
- */
-
-static ngx_uint_t
-ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
-    ngx_http_token_node_t *keep)
-{
-    ngx_uint_t              n;
-    ngx_queue_t            *q;
-    ngx_http_token_node_t  *tn, *last;
-    ngx_http_token_time_t   now;
-
-    now = ngx_http_token_now();
-
-    n = 0;
-    last = NULL;
-
-    for (q = ngx_queue_last(&sh->queue);
-         q != ngx_queue_sentinel(&sh->queue) && n < 32;
-         q = ngx_queue_prev(q), n++)
-    {
-        tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
-
-        if (keep && tn == keep) {
-            continue;
-        }
-
-        if (tn->lease_until <= now) {
-            ngx_http_token_node_free(zone, sh, tn);
-            return 1;
-        }
-
-        if (last == NULL) {
-            last = tn;
-        }
-    }
-
-    if (last) {
-        ngx_http_token_node_free(zone, sh, last);
-        return 1;
-    }
-
-    return 0;
-}
-
-
-static void
-ngx_http_token_node_free(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn)
-{
-    ngx_queue_remove(&tn->queue);
-    ngx_rbtree_delete(&sh->rbtree, &tn->node);
-
-    if (tn->stored) {
-        ngx_explicit_memzero(tn->stored, tn->stored->size);
-        ngx_slab_free_locked(zone->shpool, tn->stored);
-    }
-
-    ngx_slab_free_locked(zone->shpool, tn);
-
-    sh->entries--;
-    sh->evictions++;
-}
-
-
 /* the entry of a fetch that has ended, if it is still that fetch's to change */
 
 static ngx_http_token_node_t *
@@ -510,38 +311,6 @@ ngx_http_token_node_late(ngx_http_token_shctx_t *sh, u_char *digest,
 
     return (fetch->outcome != NGX_HTTP_TOKEN_OK
             || (stored && stored->asked < tn->asked));
-}
-
-
-static ngx_int_t
-ngx_http_token_node_store(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
-    ngx_http_token_stored_t *stored)
-{
-    ngx_http_token_stored_t  *old, *new;
-
-    ngx_http_token_node_used(sh, tn);
-
-    new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
-    if (new == NULL) {
-        return NGX_ERROR;
-    }
-
-    stored->serial = ++sh->generation;
-
-    ngx_memcpy(new, stored, stored->size);
-
-    old = tn->stored;
-    tn->stored = new;
-    tn->asked = stored->asked;
-    tn->expired = 1;
-
-    if (old) {
-        ngx_explicit_memzero(old, old->size);
-        ngx_slab_free_locked(zone->shpool, old);
-    }
-
-    return NGX_OK;
 }
 
 

@@ -230,6 +230,27 @@ ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
     ngx_http_token_lookup_t *lookup);
 
 
+/* ngx_http_token_node.c: under the lock of the zone */
+
+ngx_http_token_node_t *ngx_http_token_node_find(ngx_http_token_shctx_t *sh,
+    u_char *digest);
+
+/*
+ * Finds an entry or makes one.  Returns NULL only if the zone holds not even
+ * that.
+ */
+ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, u_char *digest, ngx_str_t *endpoint);
+
+/*
+ * Copies a token into an entry, and gives it its serial.  Returns NGX_OK, or
+ * NGX_ERROR if the zone has no room for it.
+ */
+ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored);
+
+
 /* ngx_http_token_cache.c */
 
 /*

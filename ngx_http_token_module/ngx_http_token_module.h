@@ -473,6 +473,9 @@ ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
 ngx_int_t ngx_http_token_fetch(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
+
+/* ngx_http_token_result.c */
+
 /* Turns a finished call into its result, and logs why if it failed. */
 void ngx_http_token_fetch_result(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);

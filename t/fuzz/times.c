@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_token_fetch.c"
+#include "ngx_http_token_result.c"
 #include "fuzz.h"
 
 
