@@ -20,11 +20,14 @@ int __lsan_is_turned_off(void);
 extern unsigned long  ngx_test_config __attribute__((weak));
 
 
+/* OpenSSL has no frame pointers, and a suppression names who called it */
+
 const char *
 __asan_default_options(void)
 {
     return OPTIONS
            "detect_leaks=1:"
+           "fast_unwind_on_malloc=0:"
            "detect_stack_use_after_return=1:"
            "strict_string_checks=1:"
            "check_initialization_order=1:"
