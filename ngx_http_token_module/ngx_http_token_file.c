@@ -10,14 +10,13 @@
 #include "ngx_http_token_module.h"
 
 
-#define NGX_HTTP_TOKEN_FILES       1024
-#define NGX_HTTP_TOKEN_FILE_VALID  10     /* seconds */
+#define NGX_HTTP_TOKEN_FILES  1024
 
 
 typedef struct {
     ngx_str_node_t                  sn;     /* by path */
     ngx_queue_t                     queue;  /* by last use */
-    time_t                          until;
+    time_t                          read;   /* when */
     size_t                          len;
     u_char                         *text;   /* behind the path */
 } ngx_http_token_file_t;
@@ -43,7 +42,8 @@ static ngx_uint_t         ngx_http_token_nfiles;
 
 
 ngx_int_t
-ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, ngx_str_t *text)
+ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
+    ngx_str_t *text)
 {
     uint32_t                hash;
     ngx_http_token_file_t  *file;
@@ -62,7 +62,7 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, ngx_str_t *text)
 
     file = ngx_http_token_file_find(path, hash);
 
-    if (file && file->until <= ngx_time()) {
+    if (file && ngx_time() - file->read >= valid) {
         ngx_http_token_file_drop(file);
         file = NULL;
     }
@@ -240,7 +240,7 @@ ngx_http_token_file_read(ngx_log_t *log, ngx_fd_t fd, ngx_str_t *path)
     }
 
     file->len = len;
-    file->until = ngx_time() + NGX_HTTP_TOKEN_FILE_VALID;
+    file->read = ngx_time();
 
     return file;
 }

@@ -43,6 +43,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
+    ngx_conf_merge_sec_value(conf->file_valid, prev->file_valid, 10);
     ngx_conf_merge_value(conf->refresh_grant, prev->refresh_grant, 0);
     ngx_conf_merge_size_value(conf->max_response_size,
                               prev->max_response_size, 64 * 1024);

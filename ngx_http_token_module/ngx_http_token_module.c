@@ -97,6 +97,13 @@ static ngx_command_t  ngx_http_token_commands[] = {
       0,
       NULL },
 
+    { ngx_string("token_proxy_file_valid"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, file_valid),
+      NULL },
+
     { ngx_string("token_proxy_refresh_grant"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -527,6 +534,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     conf->auth_method = NGX_CONF_UNSET_UINT;
     conf->private_key = NGX_CONF_UNSET_PTR;
     conf->params = NGX_CONF_UNSET_PTR;
+    conf->file_valid = NGX_CONF_UNSET;
     conf->refresh_grant = NGX_CONF_UNSET;
     conf->fields = NGX_CONF_UNSET_PTR;
     conf->max_response_size = NGX_CONF_UNSET_SIZE;

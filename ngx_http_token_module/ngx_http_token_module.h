@@ -154,6 +154,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
     ngx_str_t                       grant_type;
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
+    time_t                          file_valid;     /* with variables */
     ngx_flag_t                      refresh_grant;
 
     ngx_array_t                    *fields;   /* ngx_str_t, empty for "*" */
@@ -338,11 +339,11 @@ ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
 #define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
 
 /*
- * Reads a file whose name depends on variables, with what was read of it a
- * moment ago.  Returns NGX_OK, or NGX_ERROR after an error message.
+ * Reads a file whose name depends on variables, unless it was read within so
+ * many seconds.  Returns NGX_OK, or NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
-    ngx_str_t *text);
+    time_t valid, ngx_str_t *text);
 
 /* overwrites what was read, when the process exits */
 void ngx_http_token_files_done(void);

@@ -12,7 +12,8 @@
 static ngx_int_t ngx_http_token_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
 static ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_value_t *value, ngx_str_t *text);
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text);
 static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
@@ -207,7 +208,8 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_value_t *value, ngx_str_t *text)
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text)
 {
     if (value->complex == NULL) {
         *text = value->text;
@@ -218,7 +220,11 @@ ngx_http_token_evaluate_value(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    return value->is_file ? ngx_http_token_file(r, text, text) : NGX_OK;
+    if (!value->is_file) {
+        return NGX_OK;
+    }
+
+    return ngx_http_token_file(r, text, tlcf->file_valid, text);
 }
 
 
@@ -233,7 +239,9 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
     tlcf = request->tlcf;
     id = &request->client_id;
 
-    if (ngx_http_token_evaluate_value(r, tlcf->client_id, id) != NGX_OK) {
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_id, id)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -257,7 +265,7 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_token_evaluate_value(r, tlcf->client_secret,
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_secret,
                                       &request->secret)
         != NGX_OK)
     {
@@ -320,7 +328,8 @@ ngx_http_token_evaluate_body(ngx_http_request_t *r,
     param = params->elts;
 
     for (i = 0; i < params->nelts; i++) {
-        if (ngx_http_token_evaluate_value(r, &param[i].value, &values[i])
+        if (ngx_http_token_evaluate_value(r, request->tlcf, &param[i].value,
+                                          &values[i])
             != NGX_OK)
         {
             return NGX_ERROR;

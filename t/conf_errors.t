@@ -514,7 +514,26 @@ unknown directive "token_proxy_secret"
 
 
 
-=== TEST 52: a location that is right, for comparison
+=== TEST 52: how long a file is used, not as a time
+--- inside
+token_proxy_endpoint    http://127.0.0.1/token;
+            token_proxy_file_valid  soon;
+--- says
+"token_proxy_file_valid" directive invalid value
+
+
+
+=== TEST 53: how long a file is used, twice
+--- inside
+token_proxy_endpoint    http://127.0.0.1/token;
+            token_proxy_file_valid  1s;
+            token_proxy_file_valid  2s;
+--- says
+"token_proxy_file_valid" directive is duplicate
+
+
+
+=== TEST 54: a location that is right, for comparison
 --- inside: token_proxy_endpoint  http://127.0.0.1/token;
 --- error_code: 405
 --- no_error_log

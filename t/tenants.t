@@ -47,6 +47,15 @@ END
             token_proxy_endpoint       @{[ $endpoint->url ]};
             token_proxy_client_id      any;
             token_proxy_client_secret  file:\@DIR\@/secrets/\$arg_file;
+            token_proxy_file_valid     3s;
+        }
+
+        location = /fresh {
+            token_proxy                on;
+            token_proxy_endpoint       @{[ $endpoint->url ]};
+            token_proxy_client_id      fresh;
+            token_proxy_client_secret  file:\@DIR\@/secrets/\$arg_file;
+            token_proxy_file_valid     0;
         }
 END
 );
@@ -102,18 +111,31 @@ $nginx->start;
 # files
 {
     $endpoint->reset;
-    is(any('1')->{status}, 200, 'a file');
+    secret('one', 'secret-1');
+    is(any('one')->{status}, 200, 'a file');
     like(sent(), qr/:secret-1$/, '... is the secret');
 
     my $time = time;
 
-    secret(1, 'changed-secret');
-    any('1');
+    secret('one', 'changed-secret');
+    any('one');
     like(sent(), qr/:secret-1$/, '... is kept for a while');
 
-    my $read = wait_for { any('1'); sent() =~ /:changed-secret$/ } 15;
+    $nginx->get('/fresh?file=one');
+    like(sent(), qr/:changed-secret$/, '... but not with token_proxy_file_valid 0');
+
+    my $read = wait_for { any('one'); sent() =~ /:changed-secret$/ } 10;
     ok($read, '... and read again');
-    cmp_ok(time - $time, '<', 13, '... after ten seconds');
+    cmp_ok(time - $time, '<', 6, '... after token_proxy_file_valid');
+
+    secret('one', 'another-secret');
+    any('one');
+    like(sent(), qr/:changed-secret$/, '... and kept again');
+
+    $nginx->get('/fresh?file=one');
+    like(sent(), qr/:another-secret$/, '... while another location reads it');
+    any('one');
+    like(sent(), qr/:another-secret$/, '... for all');
 
     is(any('..hidden')->{status}, 200, 'a name that begins with two dots');
     like(sent(), qr/:dots-secret$/, '... without its line end');
@@ -142,7 +164,7 @@ $nginx->start;
 }
 
 $nginx->stop('QUIT');
-no_secrets($nginx, qr/secret-\d|changed-secret|outside-secret|dots-secret/,
+no_secrets($nginx, qr/secret-\d|changed-secret|another-secret|outside-secret|dots-secret/,
     map { encode_base64("id-$_:secret-$_", '') } 1, 2, $TENANTS);
 done_testing;
 
