@@ -28,7 +28,14 @@ use warnings;
 
 use HTTP::Tiny;
 use IO::Socket::INET;
+use Scalar::Util qw(weaken);
 use Token::Util qw($NGINX $MODULE free_port work_dir wait_for slurp spew);
+
+
+# Those that a test has left running, stopped before their directories go.
+my @servers;
+
+END { local $?; $_ && $_->stop for @servers }
 
 
 sub new {
@@ -40,6 +47,7 @@ sub new {
         owner => $$,
     }, $class;
 
+    weaken($servers[@servers] = $self);
     mkdir "$self->{dir}/$_" for qw(conf html logs);
     $self->configure(%options);
     return $self;
