@@ -125,6 +125,7 @@ sub start {
 
 
 # The workers of a master (this server's), without those that are leaving.
+# Under valgrind a process has no title that says what it is.
 sub workers {
     my ($self, $master) = @_;
     my @workers;
@@ -132,7 +133,9 @@ sub workers {
     $master //= $self->pid // return;
 
     for (split ' ', slurp("/proc/$master/task/$master/children")) {
-        push @workers, $_ if slurp("/proc/$_/cmdline") =~ /worker process(?! is)/;
+        my $title = slurp("/proc/$_/cmdline");
+
+        push @workers, $_ if $title =~ /valgrind|worker process(?! is)/;
     }
 
     return @workers;
