@@ -27,6 +27,8 @@ static void ngx_http_token_bearer_insert(ngx_list_t *list, ngx_table_elt_t *h,
     ngx_list_part_t *rest);
 static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
 static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
+static void ngx_http_token_bearer_restore_of(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_bearer_header_filter(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
@@ -38,6 +40,9 @@ static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
 /* whose token stands among the headers of a request just now */
 
 static ngx_http_token_bearer_t  *ngx_http_token_bearer_applied;
+
+
+static ngx_http_output_header_filter_pt  ngx_http_token_next_header_filter;
 
 
 /* the content handler of a location with token_proxy_bearer */
@@ -420,6 +425,15 @@ ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer)
 ngx_int_t
 ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r)
 {
+    ngx_http_token_bearer_restore_of(r);
+
+    return NGX_DECLINED;
+}
+
+
+static void
+ngx_http_token_bearer_restore_of(ngx_http_request_t *r)
+{
     ngx_http_token_bearer_t  *bearer;
 
     bearer = ngx_http_token_bearer_applied;
@@ -427,8 +441,37 @@ ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r)
     if (bearer && bearer->applied == r) {
         ngx_http_token_bearer_restore(bearer);
     }
+}
 
-    return NGX_DECLINED;
+
+/*
+ * A content handler may send what it has in a cache instead of a request: what
+ * filters see of the caller's headers, and subrequests get, is without the
+ * token.
+ */
+
+static ngx_int_t
+ngx_http_token_bearer_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_token_bearer_restore_of(r);
+
+    return ngx_http_token_next_header_filter(r);
+}
+
+
+/* before the filters of modules that were loaded later as well */
+
+void
+ngx_http_token_bearer_first_filter(void)
+{
+    if (ngx_http_top_header_filter == NULL
+        || ngx_http_top_header_filter == ngx_http_token_bearer_header_filter)
+    {
+        return;
+    }
+
+    ngx_http_token_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_token_bearer_header_filter;
 }
 
 

@@ -321,6 +321,11 @@ ngx_module_t  ngx_http_token_module = {
 };
 
 
+/* in any configuration that was read, since it may have failed */
+
+static ngx_uint_t  ngx_http_token_has_bearers;
+
+
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
@@ -380,6 +385,8 @@ ngx_http_token_init(ngx_conf_t *cf)
     if (ngx_http_token_init_bearer(cf, &bearers) != NGX_CONF_OK) {
         return NGX_ERROR;
     }
+
+    ngx_http_token_has_bearers |= bearers;
 
     /* of a phase's handlers the last is called first */
 
@@ -465,6 +472,10 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_mute_environment(cycle);
 
+    if (ngx_http_token_has_bearers) {
+        ngx_http_token_bearer_first_filter();
+    }
+
     return ngx_http_token_init_module(cycle);
 }
 
@@ -473,6 +484,12 @@ static ngx_int_t
 ngx_http_token_process_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_unmute_environment(cycle);
+
+    /* again, if it is forked after a reload that has failed in between */
+
+    if (ngx_http_token_has_bearers) {
+        ngx_http_token_bearer_first_filter();
+    }
 
     return ngx_http_token_init_process(cycle);
 }

@@ -286,6 +286,9 @@ ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
 ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
 
+/* Called when all filters are known, any number of times. */
+void ngx_http_token_bearer_first_filter(void);
+
 
 /* ngx_http_token_secret.c */
 
