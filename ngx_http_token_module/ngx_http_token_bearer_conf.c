@@ -13,8 +13,6 @@ static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
 static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static char *ngx_http_token_bearer_check(ngx_conf_t *cf,
-    ngx_http_token_place_t *place);
 
 
 /* what upstream modules write themselves */
@@ -294,31 +292,34 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
             continue;
         }
 
+        tlcf = place[i].tlcf;
+
+        if (place[i].location->handler) {
+            tlcf->bearer_handler = place[i].location->handler;
+
+        } else if (place[i].location->noname) {
+
+            /* "if" without a handler of its own leaves the location's */
+
+            tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
+        }
+
+        if (tlcf->bearer_handler == NULL) {
+
+            /* files need no token */
+
+            continue;
+        }
+
         if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK
-            || ngx_http_token_bearer_variable(cf, place[i].tlcf) != NGX_CONF_OK
+            || ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
             || ngx_http_token_bearer_check(cf, &place[i]) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
         }
 
         if (place[i].location->handler) {
-            place[i].tlcf->bearer_handler = place[i].location->handler;
             place[i].location->handler = ngx_http_token_bearer_content_handler;
-
-        } else if (place[i].location->noname) {
-
-            /* "if" without a handler of its own leaves the location's */
-
-            tlcf = place[i].tlcf;
-            tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
-        }
-
-        if (place[i].tlcf->bearer_handler == NULL) {
-
-            /* files need no token */
-
-            place[i].tlcf->bearer_location = NULL;
-            continue;
         }
 
         *used = 1;
@@ -384,58 +385,4 @@ ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     tlcf->bearer_variable = ngx_http_get_variable_index(cf, &name);
 
     return (tlcf->bearer_variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
-}
-
-
-/* proxy_set_header has precedence over headers of the request */
-
-static char *
-ngx_http_token_bearer_check(ngx_conf_t *cf, ngx_http_token_place_t *place)
-{
-    char                       *wrong;
-    ngx_uint_t                  i;
-    ngx_array_t               **headers;
-    ngx_keyval_t               *kv;
-    ngx_http_upstream_conf_t   *ucf;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = place->tlcf;
-
-    if (place->location->handler != tlcf->bearer_location->proxy_handler) {
-        return NGX_CONF_OK;
-    }
-
-    wrong = NULL;
-
-    ucf = tlcf->loc_conf[ngx_http_proxy_module.ctx_index];
-
-    if (!ucf->pass_request_headers) {
-        wrong = "proxy_pass_request_headers off";
-    }
-
-    headers = ngx_http_token_proxy_field(ucf, "proxy_set_header");
-
-    for (i = 0; *headers && i < (*headers)->nelts; i++) {
-
-        kv = (*headers)->elts;
-
-        if (kv[i].key.len == tlcf->bearer_header.len
-            && ngx_strncasecmp(kv[i].key.data, tlcf->bearer_header.data,
-                               kv[i].key.len)
-               == 0)
-        {
-            wrong = "proxy_set_header";
-        }
-    }
-
-    if (wrong) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"%s\" in location \"%V\" would replace the header "
-                      "\"%V\" of \"token_proxy_bearer\" in %s:%ui",
-                      wrong, &place->location->name, &tlcf->bearer_header,
-                      tlcf->bearer_file, tlcf->bearer_line);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
 }

@@ -78,6 +78,16 @@ char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
 char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
 
 
+/* ngx_http_token_bearer_check.c */
+
+/*
+ * Checks that no directive of the location replaces or drops the header.
+ * Returns NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_bearer_check(ngx_conf_t *cf,
+    ngx_http_token_place_t *place);
+
+
 /* ngx_http_token_status.c */
 
 char *ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd,

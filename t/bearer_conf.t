@@ -24,6 +24,20 @@ for (
         qr/"proxy_set_header" in location "\/" would replace the header "Auth/],
     ["location / { token_proxy_bearer /token; proxy_pass_request_headers off; $pass }",
         qr/"proxy_pass_request_headers off" in location "\/" would replace/],
+    (map { ["location / { token_proxy_bearer /token; ${_}_param HTTP_AUTHORIZATION "
+            . "\$http_authorization; ${_}_pass 127.0.0.1:1; }",
+        qr/"${_}_param" in location "\/" would replace the header "Auth/] }
+        qw(fastcgi uwsgi scgi)),
+    (map { ["location / { token_proxy_bearer /token; ${_}_pass_request_headers "
+            . "off; ${_}_pass 127.0.0.1:1; }",
+        qr/"${_}_pass_request_headers off" in location/] }
+        qw(fastcgi uwsgi scgi)),
+    ["location / { token_proxy_bearer /token; token_proxy_bearer_header X-Tok; "
+        . "fastcgi_param HTTP_X_TOK x if_not_empty; fastcgi_pass 127.0.0.1:1; }",
+        qr/"fastcgi_param" in location "\/" would replace the header "X-Tok"/],
+    ["location / { token_proxy_bearer /token; grpc_set_header authorization x; "
+        . "grpc_pass 127.0.0.1:1; }",
+        qr/"grpc_set_header" in location "\/" would replace the header/],
     ["location / { token_proxy_bearer_header 'a b'; }", qr/name of a header/],
     ["location / { token_proxy_bearer_header ''; }", qr/name of a header/],
     ["location / { token_proxy_bearer_header 'A[b'; }", qr/name of a header/],
@@ -56,6 +70,10 @@ for (
     "location / { token_proxy_bearer off; proxy_set_header Authorization x; $pass }",
     "location / { token_proxy_bearer /token; token_proxy_bearer_header X-A; "
         . "proxy_set_header Authorization x; $pass }",
+    "fastcgi_param HTTP_AUTHORIZATION x; location / { token_proxy_bearer /token; $pass }",
+    "location / { token_proxy_bearer /token; fastcgi_param HTTP_AUTHORIZATION2 x; "
+        . "fastcgi_param REQUEST_METHOD GET; fastcgi_pass 127.0.0.1:1; }",
+    'location / { token_proxy_bearer /none; }',
     'location / { token_proxy_bearer_retry 401 403; }',
     'location / { token_proxy_bearer_header X_Token; }',
     'location / { token_proxy_bearer_header X-Token ""; }',
