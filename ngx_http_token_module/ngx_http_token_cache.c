@@ -408,3 +408,20 @@ ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
 
     ngx_http_token_zone_unlock(zone, sh);
 }
+
+
+void
+ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_uint_t               n;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    n = ngx_http_token_stats_endpoint(sh, &fetch->request->endpoint);
+
+    ngx_http_token_stats_fetch(&sh->endpoints[n], fetch);
+
+    ngx_http_token_zone_unlock(zone, sh);
+}

@@ -50,8 +50,8 @@ typedef struct {
 
 /* counts, for an operator: of what callers got, and of what fetches brought */
 
-#define NGX_HTTP_TOKEN_ENDPOINTS  8
-#define NGX_HTTP_TOKEN_OUTCOMES   10
+#define NGX_HTTP_TOKEN_ENDPOINTS  16
+#define NGX_HTTP_TOKEN_OUTCOMES   NGX_HTTP_TOKEN_BACKOFF
 #define NGX_HTTP_TOKEN_BUCKETS    11
 
 
@@ -281,6 +281,10 @@ ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
  */
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
     u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
+
+/* Counts a fetch of a location with that cache which is not kept in it. */
+void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
+    ngx_http_token_fetch_t *fetch);
 
 /* Says that the fetch is alive for another while. */
 void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,

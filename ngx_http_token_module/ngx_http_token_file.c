@@ -178,9 +178,20 @@ ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash)
                       ngx_close_file_n " \"%V\" failed", path);
     }
 
-    if (file) {
-        ngx_http_token_file_keep(file, hash);
+    if (file == NULL) {
+        return NULL;
     }
+
+    if (file->len == 0) {
+
+        /* perhaps it is being written */
+
+        ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" is empty", path);
+        ngx_free(file);
+        return NULL;
+    }
+
+    ngx_http_token_file_keep(file, hash);
 
     return file;
 }

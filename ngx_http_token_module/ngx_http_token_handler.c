@@ -58,11 +58,11 @@ static ngx_http_token_failure_t  ngx_http_token_failures[] = {
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint failed." },
 
-    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
-      "The token endpoint failed a moment ago, try again later." },
-
     { NGX_HTTP_BAD_REQUEST, "invalid_grant",
       "The refresh token is not valid." },
+
+    { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
+      "The token endpoint failed a moment ago, try again later." },
 };
 
 
@@ -270,6 +270,10 @@ ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_str_t *scheme)
     got = &fetch->got;
 
     ngx_http_token_fetch_result(r, fetch);
+
+    if (fetch->request->tlcf->cache) {
+        ngx_http_token_cache_count(fetch->request->tlcf->cache->data, fetch);
+    }
 
     got->outcome = fetch->outcome;
     got->retry_after = fetch->retry_after;

@@ -225,7 +225,7 @@ ngx_http_token_metric_fetches(u_char *p, u_char *last,
 {
     ngx_uint_t  i;
 
-    for (i = 0; i < NGX_HTTP_TOKEN_BACKOFF; i++) {
+    for (i = 0; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
         p = ngx_http_token_status_labels(p, last, metric, "", view, n);
         p = ngx_slprintf(p, last, ",outcome=\"%s\"} %ui\n",
                          ngx_http_token_outcome_names[i],

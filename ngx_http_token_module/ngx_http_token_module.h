@@ -93,8 +93,8 @@ typedef struct {
 #define NGX_HTTP_TOKEN_REFUSED      6  /* 4xx */
 #define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
 #define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
-#define NGX_HTTP_TOKEN_BACKOFF      9  /* not called, after a failure */
-#define NGX_HTTP_TOKEN_BAD_GRANT    10 /* the caller's refresh token */
+#define NGX_HTTP_TOKEN_BAD_GRANT    9  /* the caller's refresh token */
+#define NGX_HTTP_TOKEN_BACKOFF      10 /* not called, after a failure */
 
 
 /* a token, or why there is none, from the cache or by a call */

@@ -190,11 +190,12 @@ static void
 ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
-    ngx_buf_t           *b;
-    ngx_str_t            text, error, description, endpoint;
-    ngx_uint_t           bad_grant, level;
-    ngx_array_t         *members;
-    ngx_http_request_t  *sr;
+    ngx_buf_t                *b;
+    ngx_str_t                 text, error, description, endpoint;
+    ngx_uint_t                bad_grant, level;
+    ngx_array_t              *members;
+    ngx_http_request_t       *sr;
+    ngx_http_token_member_t  *m;
 
     sr = fetch->subrequest;
     members = NULL;
@@ -216,10 +217,14 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
 
     /* the fault of a caller is no error of this server */
 
+    m = members ? ngx_http_token_json_find(members, "error") : NULL;
+
     bad_grant = (fetch->refresh_grant
                  && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
-                 && error.len == sizeof("invalid_grant") - 1
-                 && ngx_strncmp(error.data, "invalid_grant", error.len) == 0);
+                 && m && m->is_string
+                 && m->string.len == sizeof("invalid_grant") - 1
+                 && ngx_strncmp(m->string.data, "invalid_grant", m->string.len)
+                    == 0);
 
     level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
     endpoint = ngx_http_token_shown(&fetch->request->endpoint);

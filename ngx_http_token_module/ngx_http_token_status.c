@@ -10,10 +10,11 @@
 #include "ngx_http_token_conf.h"
 
 
-/* generous: names are bounded, and numbers have 20 digits at most */
+/* generous: numbers have 20 digits at most, and the name of a zone is apart */
 
 #define NGX_HTTP_TOKEN_STATUS_ZONE      4096
 #define NGX_HTTP_TOKEN_STATUS_ENDPOINT  8192
+#define NGX_HTTP_TOKEN_STATUS_LINES     64
 
 
 static ngx_http_token_view_t *ngx_http_token_status_views(
@@ -21,6 +22,7 @@ static ngx_http_token_view_t *ngx_http_token_status_views(
 static void ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     ngx_http_token_view_t *view);
 static ngx_uint_t ngx_http_token_status_wants_text(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_status_accepts(ngx_str_t *accept, char *type);
 static u_char *ngx_http_token_status_json(u_char *p, u_char *last,
     ngx_http_token_view_t *views, ngx_uint_t n);
 static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
@@ -29,7 +31,7 @@ static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
 
 char  *ngx_http_token_outcome_names[] = {
     "ok", "internal", "unreachable", "timeout", "incomplete", "invalid",
-    "refused", "busy", "broken", "backoff"
+    "refused", "busy", "broken", "invalid_grant"
 };
 
 
@@ -62,7 +64,14 @@ ngx_http_token_status_handler(ngx_http_request_t *r)
     ngx_http_token_view_t       *views;
     ngx_http_token_main_conf_t  *tmcf;
 
+    static ngx_str_t  allow = ngx_string("GET, HEAD");
+
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+
+        if (ngx_http_token_add_header(r, "Allow", &allow) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         return NGX_HTTP_NOT_ALLOWED;
     }
 
@@ -85,7 +94,9 @@ ngx_http_token_status_handler(ngx_http_request_t *r)
 
     for (i = 0; i < zones->nelts; i++) {
         size += NGX_HTTP_TOKEN_STATUS_ZONE
-                + views[i].sh.nendpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT;
+                + views[i].sh.nendpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT
+                + (views[i].sh.nendpoints + 1) * NGX_HTTP_TOKEN_STATUS_LINES
+                  * views[i].name.len;
     }
 
     b = ngx_create_temp_buf(r->pool, size);
@@ -233,16 +244,23 @@ ngx_http_token_status_wants_text(ngx_http_request_t *r)
         if (h[i].key.len == sizeof("Accept") - 1
             && ngx_strncasecmp(h[i].key.data, (u_char *) "Accept", 6) == 0)
         {
-            return (ngx_strlcasestrn(h[i].value.data,
-                                     h[i].value.data + h[i].value.len,
-                                     (u_char *) "text/plain",
-                                     sizeof("text/plain") - 2)
-                    || ngx_strlcasestrn(h[i].value.data,
-                                        h[i].value.data + h[i].value.len,
-                                        (u_char *) "openmetrics",
-                                        sizeof("openmetrics") - 2));
+            return (!ngx_http_token_status_accepts(&h[i].value,
+                                                   "application/json")
+                    && (ngx_http_token_status_accepts(&h[i].value,
+                                                      "text/plain")
+                        || ngx_http_token_status_accepts(&h[i].value,
+                                          "application/openmetrics-text")));
         }
     }
+}
+
+
+static ngx_uint_t
+ngx_http_token_status_accepts(ngx_str_t *accept, char *type)
+{
+    return ngx_strlcasestrn(accept->data, accept->data + accept->len,
+                            (u_char *) type, ngx_strlen(type) - 1)
+           != NULL;
 }
 
 
@@ -314,9 +332,7 @@ ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
                      endpoint->hits, endpoint->misses, endpoint->waits,
                      endpoint->rejects, endpoint->refreshes);
 
-    /* a backoff is no fetch */
-
-    for (i = 0; i < NGX_HTTP_TOKEN_BACKOFF; i++) {
+    for (i = 0; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
         p = ngx_slprintf(p, last, "%s\"%s\":%ui", i ? "," : "",
                          ngx_http_token_outcome_names[i],
                          endpoint->outcomes[i]);

@@ -15,17 +15,21 @@ use Token::Util qw($ROOT slurp spew wait_for);
 
 my $endpoint = Token::Endpoint->new;
 my $host = '127.0.0.1:' . $endpoint->port;
-my @hosts = map { Token::Endpoint->new } 1 .. 9;
+my @hosts = map { Token::Endpoint->new } 1 .. 17;
+my $more = 'more' . 'x' x 300;
 
 my $nginx = Token::Server->new(
-    http => zone() . "token_proxy_cache_zone zone=more:256k;\n"
+    http => zone() . "token_proxy_cache_zone zone=$more:256k;\n"
+        . "token_proxy_cache_zone zone=granted:64k;\n"
         . "token_proxy_cache_zone zone=unused:64k;\n",
     server => join('',
         location('token', $endpoint->url('/secret-path?secret=query'),
             'token_proxy_cache_key "$arg_key"', 'token_proxy_lock_timeout 3s',
             'token_proxy_retry_backoff 60s 60s', 'proxy_read_timeout 1s'),
-        (map { location("more$_", $hosts[$_]->url, 'token_proxy_cache more') }
+        (map { location("more$_", $hosts[$_]->url, "token_proxy_cache $more") }
             0 .. $#hosts),
+        location('granted', $endpoint->url, 'token_proxy_cache granted',
+            'token_proxy_methods GET POST', 'token_proxy_refresh_grant on'),
         'location = /status { token_proxy_status; }',
         'location = /page.html { ssi on; }',
     ),
@@ -41,7 +45,7 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
 
     is($got->{status}, 200, 'an answer');
     is($got->{headers}{'content-type'}, 'application/json', '... in JSON');
-    is_deeply([sort keys %{ $status->{zones} }], [qw(more tokens unused)],
+    is_deeply([sort keys %{ $status->{zones} }], ['granted', $more, 'tokens', 'unused'],
         '... of all zones');
     is_deeply($status->{zones}{unused}{endpoints}, {}, '... without endpoints');
     is($status->{zones}{tokens}{size_bytes}, 1 << 20, '... and their sizes');
@@ -111,13 +115,37 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
 {
     $nginx->get("/more$_") for 0 .. $#hosts;
 
-    my $more = decode_json($nginx->get('/status')->{content})->{zones}{more};
-    my @names = sort keys %{ $more->{endpoints} };
+    my $zone = decode_json($nginx->get('/status')->{content})->{zones}{$more};
+    my @names = sort keys %{ $zone->{endpoints} };
 
-    is(scalar(@names), 8, 'nine endpoints: eight names');
+    is(scalar(@names), 16, 'seventeen endpoints: sixteen names');
     is($names[-1], 'others', '... the last one is "others"');
-    is($more->{endpoints}{others}{misses}, 2, '... for the rest');
-    is($more->{entries}, 9, '... all are entries');
+    is($zone->{endpoints}{others}{misses}, 2, '... for the rest');
+    is($zone->{entries}, 17, '... all are entries');
+    promtool('a zone with a long name');
+}
+
+
+# grants of callers pass the cache by
+{
+    $endpoint->reset;
+    $endpoint->next({}, { status => 400, body => '{"error":"invalid_grant"}' });
+
+    for my $status (200, 400) {
+        is($nginx->request(POST => '/granted',
+            { 'Content-Type' => 'application/x-www-form-urlencoded' },
+            'grant_type=refresh_token&refresh_token=a')->{status}, $status,
+            "a refresh grant: $status");
+    }
+
+    my $zone = decode_json($nginx->get('/status')->{content})->{zones}{granted};
+    my $counts = $zone->{endpoints}{$host};
+
+    is($zone->{entries}, 0, '... is no entry');
+    is($counts->{misses}, 0, '... no caller of the cache');
+    is($counts->{fetches}{ok}, 1, '... but a fetch');
+    is($counts->{fetches}{invalid_grant}, 1, '... and one that a caller is to blame for');
+    is($counts->{fetches}{refused}, 0, '... which is no fault of the client');
 }
 
 
@@ -139,7 +167,9 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
             "Accept: $accept");
     }
 
-    for my $accept ('application/json', '*/*', 'text/html') {
+    for my $accept ('application/json', '*/*', 'text/html',
+        'application/json, text/plain, */*')
+    {
         like($nginx->get('/status', Accept => $accept)->{content}, qr/^\{/,
             "Accept: $accept");
     }
@@ -152,8 +182,12 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
     is($head->{content} // '', '', '... without a body');
     cmp_ok($head->{headers}{'content-length'}, '>', 100, '... of some length');
 
-    is($nginx->request($_ => '/status', {})->{status}, 405, $_)
-        for qw(POST PUT DELETE);
+    for my $method (qw(POST PUT DELETE)) {
+        my $got = $nginx->request($method => '/status', {});
+
+        is($got->{status}, 405, $method);
+        is($got->{headers}{allow}, 'GET, HEAD', '... tells what is allowed');
+    }
 
     like($nginx->get('/page.html')->{content}, qr/^\{"zones"/, 'SSI');
 
@@ -180,10 +214,13 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
 
 # what is in docs/
 SKIP: {
-    skip('no promtool', 1) if !has_promtool();
+    skip('no promtool', 2) if !has_promtool();
 
     my $output = `promtool check rules '$ROOT/docs/alerts.yml' 2>&1`;
     is($?, 0, 'promtool check rules docs/alerts.yml') or diag($output);
+
+    $output = `promtool test rules '$ROOT/t/alerts_test.yml' 2>&1`;
+    is($?, 0, 'promtool test rules t/alerts_test.yml') or diag($output);
 }
 
 {
