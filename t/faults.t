@@ -405,6 +405,9 @@ sub endpoint {
     $SIG{CHLD} = 'IGNORE';
     $SIG{PIPE} = 'IGNORE';
 
+    # a test that has died does not leave it
+    $listen->timeout(1);
+
     while (getppid() == $parent) {
         my $client = $listen->accept or next;
 
