@@ -145,8 +145,9 @@ check_sanitizers() {
 # Valgrind's memcheck. Workers and the binaries that nginx starts are watched
 # as well; nginx is a script that starts it.
 
-VALGRIND_TESTS=(answer methods errors request client_abort cache cache_workers
-                cache_refresh cache_backoff faults)
+VALGRIND_TESTS=(answer methods errors request client_abort cache cache_key
+                cache_workers cache_refresh cache_backoff bearer bearer_cached
+                status tenants faults)
 
 
 run_valgrind() {
