@@ -242,6 +242,6 @@ same_answer() {
 
 
 machine() {
-    say "$(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
+    say "$(nproc --all) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
         "Linux $(uname -r), $("$NGINX" -v 2>&1 | sed 's/nginx version: //')"
 }
