@@ -71,26 +71,23 @@ start_proxy() {
     }
 END
 
-    URL=http://127.0.0.1:$port/$1/
-    WORKER=$(workers "$PID" | tr -d ' ')
+    URLS[$1]=http://127.0.0.1:$port/$1/
+    WORKERS[$1]=$(workers "$PID" | tr -d ' ')
 }
 
+declare -A URLS WORKERS
 start_proxy with
-with=$URL with_worker=$WORKER
 start_proxy plain
-plain=$URL plain_worker=$WORKER
 
-same_answer "$with" "$plain"
+same_answer "${URLS[with]}" "${URLS[plain]}"
 machine
 
 # measure NAME: in a subshell, since both are measured at once.
 measure() (
-    local worker=$1_worker
-
     BENCH=$BENCH/$1.load
     mkdir -p "$BENCH"
 
-    CONNECTIONS=16 load "$SECONDS_EACH" "${!1}" "${!worker}"
+    CONNECTIONS=16 load "$SECONDS_EACH" "${URLS[$1]}" "${WORKERS[$1]}"
     (( FAILED == 0 )) || fail "$FAILED of $REQUESTS requests of $1 failed"
     us "$COST"
 )
