@@ -2,8 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The token among the headers of an upstream request, and what is done when
- * the API refuses it.
+ * The token among the headers of an upstream request.
  */
 
 
@@ -29,12 +28,6 @@ static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
 static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
 static void ngx_http_token_bearer_restore_of(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_header_filter(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer);
-static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
-static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer);
 
 
 /* whose token stands among the headers of a request just now */
@@ -201,10 +194,9 @@ ngx_http_token_bearer_process_header(ngx_http_request_t *r)
 
     ngx_http_token_bearer_watch(r, bearer);
 
-    if (rc == NGX_OK && ngx_http_token_bearer_refused(r)
-        && ngx_http_token_bearer_again(r, bearer))
-    {
-        ngx_http_token_bearer_repeat(r, bearer);
+    if (rc == NGX_OK && ngx_http_token_bearer_retry(r, bearer)) {
+
+        /* of this upstream, nothing is left */
 
         return NGX_ERROR;
     }
@@ -472,118 +464,4 @@ ngx_http_token_bearer_first_filter(void)
 
     ngx_http_token_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_bearer_header_filter;
-}
-
-
-static ngx_uint_t
-ngx_http_token_bearer_refused(ngx_http_request_t *r)
-{
-    ngx_uint_t                  i, *status;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
-        return 0;
-    }
-
-#if (NGX_HTTP_CACHE)
-
-    /* what was cached says nothing about this token */
-
-    if (r->cached) {
-        return 0;
-    }
-
-#endif
-
-    status = tlcf->bearer_retry->elts;
-
-    for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
-        if (status[i] == r->upstream->headers_in.status_n) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* the token is dropped in any case */
-
-static ngx_uint_t
-ngx_http_token_bearer_again(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer)
-{
-    ngx_str_t   endpoint;
-    ngx_uint_t  dropped, another;
-
-    another = ngx_http_token_bearer_drop(bearer, &dropped);
-
-    if (dropped) {
-        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
-
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "token of \"%V\" was refused with status %ui",
-                      &endpoint, r->upstream->headers_in.status_n);
-    }
-
-    return another && !bearer->retried && ngx_http_token_bearer_repeatable(r);
-}
-
-
-/* safe methods without a body */
-
-static ngx_uint_t
-ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
-{
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))) {
-        return 0;
-    }
-
-    if (r->request_body == NULL) {
-        return 1;
-    }
-
-    if (r->request_body->bufs || r->request_body->temp_file) {
-        return 0;
-    }
-
-    /* of a body that is sent while it is read, nothing is left */
-
-    return !(r->request_body_no_buffering
-             && (r->headers_in.content_length_n > 0 || r->headers_in.chunked));
-}
-
-
-/*
- * The upstream is ended as ngx_http_upstream_create() ends one that has to
- * give way to another, and the phases are run again from the precontent phase
- * on.  The second reference is for the upstream code that called, which ends
- * the request once more when it is told that it failed.
- */
-
-static void
-ngx_http_token_bearer_repeat(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer)
-{
-    ngx_http_cleanup_pt  cleanup;
-
-    bearer->retried = 1;
-    bearer->got = NULL;
-
-    cleanup = *r->upstream->cleanup;
-
-    r->main->count++;
-    cleanup(r);
-
-    r->main->count++;
-
-    r->phase_handler = bearer->phase_handler;
-    r->read_event_handler = ngx_http_block_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
-
-    if (ngx_http_post_request(r, NULL) != NGX_OK) {
-        r->connection->error = 1;
-    }
 }

@@ -185,6 +185,17 @@ ngx_uint_t ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_uint_t *dropped);
 
 
+/* ngx_http_token_bearer_retry.c */
+
+/*
+ * Called with the header of an API's response.  A token that is refused is
+ * dropped.  Returns 1 if the request is on its way to be sent once more, and
+ * its upstream has ended.
+ */
+ngx_uint_t ngx_http_token_bearer_retry(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+
+
 /* ngx_http_token_key.c */
 
 /*
