@@ -200,7 +200,20 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     bearer->token.data = got->answer.data + tlcf->bearer_scheme.len;
     bearer->token.len = got->answer.len - tlcf->bearer_scheme.len;
 
-    return NGX_DECLINED;
+    if (!bearer->retried) {
+        return NGX_DECLINED;
+    }
+
+    /* those that start after it need not be refused as well */
+
+    if (bearer->origin) {
+        bearer->origin->got = got;
+        bearer->origin->token = bearer->token;
+    }
+
+    /* what comes between has been done: on to the content handler */
+
+    return NGX_OK;
 }
 
 

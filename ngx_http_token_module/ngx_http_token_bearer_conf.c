@@ -53,6 +53,7 @@ ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     tlcf->bearer = value[1];
+    tlcf->bearer_own = 1;
     tlcf->bearer_file = cf->conf_file->file.name.data;
     tlcf->bearer_line = cf->conf_file->line;
 
@@ -218,9 +219,8 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         return NGX_CONF_ERROR;
     }
 
-    conf->bearer_hash = ngx_hash_strlow(conf->bearer_lowcase,
-                                        conf->bearer_header.data,
-                                        conf->bearer_header.len);
+    ngx_strlow(conf->bearer_lowcase, conf->bearer_header.data,
+               conf->bearer_header.len);
 
     ngx_conf_merge_ptr_value(conf->bearer_retry, prev->bearer_retry,
                              NGX_CONF_UNSET_PTR);
@@ -273,10 +273,15 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 {
     ngx_uint_t                   i;
     ngx_http_token_place_t      *place;
+    ngx_http_token_gateway_t    *gateway;
     ngx_http_token_loc_conf_t   *tlcf;
     ngx_http_token_main_conf_t  *tmcf;
 
     *used = 0;
+
+    if (ngx_http_token_init_gateways(cf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
@@ -302,24 +307,36 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
             /* "if" without a handler of its own leaves the location's */
 
             tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
+            tlcf->bearer_own |= tlcf->bearer_outer->bearer_own;
         }
 
-        if (tlcf->bearer_handler == NULL) {
+        gateway = ngx_http_token_gateway(tlcf->bearer_handler);
 
-            /* files need no token */
+        if (gateway == NULL
+            && (tlcf->bearer_handler == NULL || !tlcf->bearer_own))
+        {
+            /* files need no token, nor what is only below the directive */
 
             continue;
         }
 
-        if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK
-            || ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
-            || ngx_http_token_bearer_check(cf, &place[i]) != NGX_CONF_OK)
-        {
+        if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
 
-        if (place[i].location->handler) {
-            place[i].location->handler = ngx_http_token_bearer_content_handler;
+        if (gateway) {
+
+            if (ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
+                || ngx_http_token_gateway_check(cf, &place[i], gateway)
+                   != NGX_CONF_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            if (place[i].location->handler) {
+                place[i].location->handler =
+                                         ngx_http_token_bearer_content_handler;
+            }
         }
 
         *used = 1;

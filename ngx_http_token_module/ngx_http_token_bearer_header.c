@@ -25,25 +25,22 @@ static ngx_int_t ngx_http_token_bearer_remove(ngx_http_request_t *r,
 static void ngx_http_token_bearer_insert(ngx_list_t *list, ngx_table_elt_t *h,
     ngx_list_part_t *rest);
 static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
-static void ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer);
-static void ngx_http_token_bearer_restore_of(ngx_http_request_t *r);
-static ngx_int_t ngx_http_token_bearer_header_filter(ngx_http_request_t *r);
 
 
-/* whose token stands among the headers of a request just now */
-
-static ngx_http_token_bearer_t  *ngx_http_token_bearer_applied;
-
-
-static ngx_http_output_header_filter_pt  ngx_http_token_next_header_filter;
-
-
-/* the content handler of a location with token_proxy_bearer */
+/*
+ * The content handler of a location with token_proxy_bearer, instead of that of
+ * a gateway: proxy_pass, or one of its likes.
+ *
+ * They all make an upstream, read the body, and go on when it has been read, at
+ * once or later, with ngx_http_upstream_init().  That does nothing while r->aio
+ * is set, and so waits until the callbacks are those of the module.
+ */
 
 ngx_int_t
 ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 {
     ngx_int_t                   rc;
+    ngx_uint_t                  read;
     ngx_http_token_ctx_t       *ctx;
     ngx_http_token_bearer_t    *bearer;
     ngx_http_token_loc_conf_t  *tlcf;
@@ -57,23 +54,37 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 
     bearer = ctx->bearer ? ctx->bearer : ngx_http_token_bearer_inherit(r, ctx);
 
-    if (bearer == NULL || ngx_http_token_bearer_header(r, bearer) != NGX_OK) {
+    if (bearer == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = tlcf->bearer_handler(r);
+    /* whether the body has been read, or will not be */
 
-    ngx_http_token_bearer_restore(bearer);
+    read = (r != r->main || r->request_body || r->discard_body);
 
-    /* it may have been redirected, and have another upstream */
-
-    if (ngx_http_get_module_ctx(r, ngx_http_token_module) == ctx
-        && r->upstream)
-    {
-        ngx_http_token_bearer_watch(r, bearer);
+    if (!read) {
+        r->read_event_handler = ngx_http_block_reading;
     }
 
-    return rc;
+    r->aio = 1;
+
+    rc = tlcf->bearer_handler(r);
+
+    r->aio = 0;
+
+    if (rc != NGX_DONE || r->upstream == NULL) {
+        return rc;
+    }
+
+    ngx_http_token_bearer_watch(r, bearer);
+
+    /* it is what reads a body that has not been read */
+
+    if (read || r->read_event_handler == ngx_http_block_reading) {
+        ngx_http_upstream_init(r);
+    }
+
+    return NGX_DONE;
 }
 
 
@@ -103,10 +114,8 @@ ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
 
     *bearer = *parent->bearer;
 
-    if (parent->bearer->applied) {
-        r->headers_in.headers = bearer->headers;
-        bearer->applied = NULL;
-    }
+    bearer->origin = parent->bearer;
+    bearer->retried = 0;
 
     ctx->bearer = bearer;
 
@@ -121,8 +130,6 @@ ngx_http_token_bearer_watch(ngx_http_request_t *r,
     ngx_http_upstream_t  *u;
 
     u = r->upstream;
-
-    /* a body may have to be read before the upstream request is made */
 
     if (u->create_request != ngx_http_token_bearer_create_request) {
         bearer->create_request = u->create_request;
@@ -141,21 +148,41 @@ ngx_http_token_bearer_watch(ngx_http_request_t *r,
 }
 
 
+/*
+ * The upstream modules send what is in the list of headers: the token stands
+ * at its head, while they make the request.
+ */
+
 static ngx_int_t
 ngx_http_token_bearer_create_request(ngx_http_request_t *r)
 {
-    ngx_int_t              rc;
-    ngx_http_token_ctx_t  *ctx;
+    ngx_int_t                 rc;
+    ngx_log_t                *log;
+    ngx_list_t                headers;
+    ngx_uint_t                level;
+    ngx_http_token_ctx_t     *ctx;
+    ngx_http_token_bearer_t  *bearer;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ngx_http_token_bearer_header(r, ctx->bearer) != NGX_OK) {
+    bearer = ctx->bearer;
+    log = r->connection->log;
+
+    headers = r->headers_in.headers;
+
+    if (ngx_http_token_bearer_header(r, bearer) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    rc = ctx->bearer->create_request(r);
+    /* they write them to a debug log */
 
-    ngx_http_token_bearer_restore(ctx->bearer);
+    level = ngx_http_token_mute(log);
+
+    rc = bearer->create_request(r);
+
+    log->log_level = level;
+
+    r->headers_in.headers = headers;
 
     return rc;
 }
@@ -205,11 +232,6 @@ ngx_http_token_bearer_process_header(ngx_http_request_t *r)
 }
 
 
-/*
- * The upstream modules send what is in the list of headers: the token stands
- * at its head, while they do.
- */
-
 static ngx_int_t
 ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
@@ -223,8 +245,6 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     (void) ngx_http_get_indexed_variable(r, tlcf->bearer_variable);
 
-    bearer->headers = r->headers_in.headers;
-
     if (ngx_http_token_bearer_sent(&r->headers_in.headers,
                                    &tlcf->bearer_header)
         && ngx_http_token_bearer_remove(r, &tlcf->bearer_header) != NGX_OK)
@@ -236,20 +256,13 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     ngx_memzero(h, sizeof(ngx_table_elt_t));
 
-    h->hash = tlcf->bearer_hash;
+    /* a hash of 0: who looks for a header by its name takes it for deleted */
+
     h->key = tlcf->bearer_header;
     h->lowcase_key = tlcf->bearer_lowcase;
     h->value = bearer->got->answer;
 
     ngx_http_token_bearer_insert(&r->headers_in.headers, h, &bearer->rest);
-
-    bearer->applied = r;
-
-    ngx_http_token_bearer_applied = bearer;
-
-    /* whoever makes the upstream request writes its headers to a debug log */
-
-    bearer->level = ngx_http_token_mute(r->connection->log);
 
     return NGX_OK;
 }
@@ -385,83 +398,4 @@ ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b)
     }
 
     return 1;
-}
-
-
-static void
-ngx_http_token_bearer_restore(ngx_http_token_bearer_t *bearer)
-{
-    ngx_http_request_t  *r;
-
-    r = bearer->applied;
-
-    if (r == NULL) {
-        return;
-    }
-
-    r->headers_in.headers = bearer->headers;
-
-    r->connection->log->log_level |= bearer->level & NGX_LOG_DEBUG_HTTP;
-
-    bearer->applied = NULL;
-
-    ngx_http_token_bearer_applied = NULL;
-}
-
-
-/*
- * A handler of the rewrite phases: a request that fails at once may be sent to
- * an error page from within the content handler, and the token is not for it.
- */
-
-ngx_int_t
-ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r)
-{
-    ngx_http_token_bearer_restore_of(r);
-
-    return NGX_DECLINED;
-}
-
-
-static void
-ngx_http_token_bearer_restore_of(ngx_http_request_t *r)
-{
-    ngx_http_token_bearer_t  *bearer;
-
-    bearer = ngx_http_token_bearer_applied;
-
-    if (bearer && bearer->applied == r) {
-        ngx_http_token_bearer_restore(bearer);
-    }
-}
-
-
-/*
- * A content handler may send what it has in a cache instead of a request: what
- * filters see of the caller's headers, and subrequests get, is without the
- * token.
- */
-
-static ngx_int_t
-ngx_http_token_bearer_header_filter(ngx_http_request_t *r)
-{
-    ngx_http_token_bearer_restore_of(r);
-
-    return ngx_http_token_next_header_filter(r);
-}
-
-
-/* before the filters of modules that were loaded later as well */
-
-void
-ngx_http_token_bearer_first_filter(void)
-{
-    if (ngx_http_top_header_filter == NULL
-        || ngx_http_top_header_filter == ngx_http_token_bearer_header_filter)
-    {
-        return;
-    }
-
-    ngx_http_token_next_header_filter = ngx_http_top_header_filter;
-    ngx_http_top_header_filter = ngx_http_token_bearer_header_filter;
 }

@@ -156,13 +156,12 @@ struct ngx_http_token_bearer_s {
     ngx_str_t                       token;     /* without its scheme */
     ngx_int_t                       phase_handler;
 
-    /* what is replaced while the upstream request is made */
+    ngx_http_token_bearer_t        *origin;    /* of a slice, or an update */
 
-    ngx_http_request_t             *applied;   /* to whom, NULL if to none */
-    ngx_table_elt_t                 header;    /* with the token */
-    ngx_list_part_t                 rest;      /* of the headers, behind it */
-    ngx_list_t                      headers;   /* of the caller */
-    ngx_uint_t                      level;     /* of his log */
+    /* at the head of the headers while the upstream request is made */
+
+    ngx_table_elt_t                 header;
+    ngx_list_part_t                 rest;      /* behind it */
 
     /* whom the module stands in front of */
 

@@ -78,14 +78,23 @@ char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
 char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
 
 
-/* ngx_http_token_bearer_check.c */
+/* ngx_http_token_gateway.c */
+
+/*
+ * Finds the content handlers of proxy_pass, grpc_pass, fastcgi_pass, uwsgi_pass
+ * and scgi_pass.
+ */
+char *ngx_http_token_init_gateways(ngx_conf_t *cf);
+
+/* The one that has this content handler, or NULL. */
+ngx_http_token_gateway_t *ngx_http_token_gateway(ngx_http_handler_pt handler);
 
 /*
  * Checks that no directive of the location replaces or drops the header.
  * Returns NGX_CONF_OK, or NGX_CONF_ERROR after a message.
  */
-char *ngx_http_token_bearer_check(ngx_conf_t *cf,
-    ngx_http_token_place_t *place);
+char *ngx_http_token_gateway_check(ngx_conf_t *cf,
+    ngx_http_token_place_t *place, ngx_http_token_gateway_t *gateway);
 
 
 /* ngx_http_token_status.c */

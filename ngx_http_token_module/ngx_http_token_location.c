@@ -38,7 +38,7 @@ static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev);
 #if (NGX_HTTP_SSL)
 #endif
-static ngx_command_t *ngx_http_token_proxy_command(char *name);
+static ngx_command_t *ngx_http_token_command(ngx_module_t *module, char *name);
 static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 static ngx_int_t ngx_http_token_endpoint_variable(ngx_http_request_t *r,
@@ -331,11 +331,11 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
 
 
 static ngx_command_t *
-ngx_http_token_proxy_command(char *name)
+ngx_http_token_command(ngx_module_t *module, char *name)
 {
     ngx_command_t  *cmd;
 
-    for (cmd = ngx_http_proxy_module.commands; cmd->name.len; cmd++) {
+    for (cmd = module->commands; cmd->name.len; cmd++) {
         if (ngx_strcmp(cmd->name.data, name) == 0) {
             break;
         }
@@ -346,16 +346,22 @@ ngx_http_token_proxy_command(char *name)
 
 
 void *
-ngx_http_token_proxy_field(void *conf, char *name)
+ngx_http_token_directive_field(ngx_module_t *module, void *conf, char *name)
 {
-    return (u_char *) conf + ngx_http_token_proxy_command(name)->offset;
+    return (u_char *) conf + ngx_http_token_command(module, name)->offset;
 }
 
 
-/* as if "name value;" stood in the location */
+void *
+ngx_http_token_proxy_field(void *conf, char *name)
+{
+    return ngx_http_token_directive_field(&ngx_http_proxy_module, conf, name);
+}
 
-static char *
-ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
+
+char *
+ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module, void *conf,
+    char *name, char *value)
 {
     char           *rv;
     ngx_str_t       args[2];
@@ -375,7 +381,7 @@ ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
     array.nalloc = 2;
     array.pool = cf->pool;
 
-    cmd = ngx_http_token_proxy_command(name);
+    cmd = ngx_http_token_command(module, name);
 
     saved = cf->args;
     cf->args = &array;
@@ -386,9 +392,18 @@ ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
 
     if (rv != NGX_CONF_OK && rv != NGX_CONF_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%s\" %s", name, rv);
+        return NGX_CONF_ERROR;
     }
 
     return rv;
+}
+
+
+static char *
+ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
+{
+    return ngx_http_token_set_directive(cf, &ngx_http_proxy_module, conf, name,
+                                        value);
 }
 
 

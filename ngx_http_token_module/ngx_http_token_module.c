@@ -321,11 +321,6 @@ ngx_module_t  ngx_http_token_module = {
 };
 
 
-/* in any configuration that was read, since it may have failed */
-
-static ngx_uint_t  ngx_http_token_has_bearers;
-
-
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
@@ -386,8 +381,6 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    ngx_http_token_has_bearers |= bearers;
-
     /* of a phase's handlers the last is called first */
 
     if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
@@ -401,15 +394,9 @@ ngx_http_token_init(ngx_conf_t *cf)
     }
 
     if (bearers
-        && (ngx_http_token_add_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE,
-                                       ngx_http_token_bearer_rewrite_handler)
-            != NGX_OK
-            || ngx_http_token_add_handler(cf, NGX_HTTP_REWRITE_PHASE,
-                                         ngx_http_token_bearer_rewrite_handler)
-               != NGX_OK
-            || ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                          ngx_http_token_bearer_handler)
-               != NGX_OK))
+        && ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                      ngx_http_token_bearer_handler)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -472,10 +459,6 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_mute_environment(cycle);
 
-    if (ngx_http_token_has_bearers) {
-        ngx_http_token_bearer_first_filter();
-    }
-
     return ngx_http_token_init_module(cycle);
 }
 
@@ -484,12 +467,6 @@ static ngx_int_t
 ngx_http_token_process_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_unmute_environment(cycle);
-
-    /* again, if it is forked after a reload that has failed in between */
-
-    if (ngx_http_token_has_bearers) {
-        ngx_http_token_bearer_first_filter();
-    }
 
     return ngx_http_token_init_process(cycle);
 }

@@ -181,6 +181,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_str_t                       bearer;   /* a token location's name */
     u_char                         *bearer_file;
     ngx_uint_t                      bearer_line;
+    ngx_uint_t                      bearer_own;     /* it stands here */
     ngx_str_t                       bearer_header;
     ngx_str_t                       bearer_scheme; /* with its space, if any */
     ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
@@ -189,9 +190,8 @@ struct ngx_http_token_loc_conf_s {
 
     ngx_http_token_loc_conf_t      *bearer_location;
     ngx_http_token_loc_conf_t      *bearer_outer;     /* of an "if" */
-    ngx_uint_t                      bearer_hash;
     u_char                         *bearer_lowcase;
-    ngx_http_handler_pt             bearer_handler;   /* of the content */
+    ngx_http_handler_pt             bearer_handler;   /* that stood there */
     ngx_int_t                       bearer_variable;  /* $http_ and its name */
 
     ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
@@ -236,7 +236,8 @@ typedef struct {
 #define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
 
 
-typedef struct ngx_http_token_bearer_s  ngx_http_token_bearer_t;
+typedef struct ngx_http_token_bearer_s   ngx_http_token_bearer_t;
+typedef struct ngx_http_token_gateway_s  ngx_http_token_gateway_t;
 
 
 typedef struct {
@@ -284,10 +285,6 @@ ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
 /* ngx_http_token_bearer_header.c */
 
 ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_token_bearer_rewrite_handler(ngx_http_request_t *r);
-
-/* Called when all filters are known, any number of times. */
-void ngx_http_token_bearer_first_filter(void);
 
 
 /* ngx_http_token_secret.c */
@@ -409,8 +406,17 @@ char *ngx_http_token_set_headers(ngx_conf_t *cf,
 char *ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     void *conf, void *prev);
 
-/* Where a directive of the proxy module keeps its value in a configuration. */
+/* Where a directive keeps its value in a configuration of its module. */
 void *ngx_http_token_proxy_field(void *conf, char *name);
+void *ngx_http_token_directive_field(ngx_module_t *module, void *conf,
+    char *name);
+
+/*
+ * As if "name value;" stood where that configuration is from.  Returns
+ * NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module,
+    void *conf, char *name, char *value);
 
 
 /* ngx_http_token_request.c */

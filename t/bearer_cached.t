@@ -81,6 +81,18 @@ END
             ssi_types                      *;
         }
 
+        location /diverted/ {
+            token_proxy_bearer             /token;
+            proxy_pass                     $a/;
+            proxy_cache                    cache;
+            proxy_cache_valid              200 1s;
+            proxy_cache_use_stale          updating;
+            proxy_cache_background_update  on;
+            proxy_intercept_errors         on;
+            error_page                     500 502 = \@backup;
+        }
+
+        location \@backup { proxy_pass $o; }
         location /other/ { proxy_pass $o/; }
 END
 );
@@ -156,6 +168,27 @@ is($renewed->{content}, '[none]', '... and shows no token');
 ok(wait_for { $api->calls == 1 }, '... the API is asked');
 like(($api->requests)[-1], qr/^Authorization: Bearer AT-/m, '... with the token');
 is($nginx->get('/renewed/shown')->{content}, '[none]', '... nor does the new page');
+
+# renewed in the background, and sent elsewhere
+for my $answer ({ status => 500 }, { close => 1 },
+    { headers => ['X-Accel-Redirect' => '/other/x'] })
+{
+    my ($how) = keys %$answer;
+
+    cached("/diverted/$how", 'data');
+    sleep 2.1;
+    $api->reset;
+    $api->next($answer);
+
+    my $got = $nginx->get("/diverted/$how", Authorization => $caller);
+
+    is($got->{headers}{'x-api-cache'}, 'STALE', '... is renewed');
+    ok(wait_for { $api->calls >= 1 }, '... the API is asked');
+    like(($api->requests)[0], qr/^Authorization: Bearer AT-/m,
+        '... with the token');
+    ok(wait_for { $other->calls == 1 }, '... then another server');
+    is_deeply([sent()], [$caller], '... with what the caller sent');
+}
 
 # stale, since no server is left to ask
 cached('/stale/shown', $echo . $include);

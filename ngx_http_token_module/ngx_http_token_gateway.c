@@ -1,0 +1,258 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The modules that can pass a token to an API, by their content handlers, and
+ * what in a location would keep it from the API.
+ */
+
+
+#include "ngx_http_token_conf.h"
+
+
+/* their location configurations begin with that of the upstream code */
+
+struct ngx_http_token_gateway_s {
+    char                           *name;
+    char                           *pass;
+    char                           *set;     /* wins over the caller's header */
+    char                           *off;     /* passes no headers at all */
+    ngx_uint_t                      param;   /* of CGI, not a header */
+
+    ngx_module_t                   *module;  /* NULL if nginx is without it */
+    ngx_http_handler_pt             handler;
+};
+
+
+static char *ngx_http_token_gateway_init(ngx_conf_t *cf,
+    ngx_http_token_gateway_t *gateway);
+static char *ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
+    ngx_http_token_gateway_t *gateway);
+static ngx_uint_t ngx_http_token_gateway_replaces(
+    ngx_http_token_gateway_t *gateway, ngx_str_t *name, ngx_str_t *header);
+
+
+static ngx_http_token_gateway_t  ngx_http_token_gateways[] = {
+
+    { "ngx_http_proxy_module", "proxy_pass", "proxy_set_header",
+      "proxy_pass_request_headers off", 0, NULL, NULL },
+
+    { "ngx_http_grpc_module", "grpc_pass", "grpc_set_header",
+      "", 0, NULL, NULL },
+
+    { "ngx_http_fastcgi_module", "fastcgi_pass", "fastcgi_param",
+      "fastcgi_pass_request_headers off", 1, NULL, NULL },
+
+    { "ngx_http_uwsgi_module", "uwsgi_pass", "uwsgi_param",
+      "uwsgi_pass_request_headers off", 1, NULL, NULL },
+
+    { "ngx_http_scgi_module", "scgi_pass", "scgi_param",
+      "scgi_pass_request_headers off", 1, NULL, NULL },
+
+    { NULL, NULL, NULL, NULL, 0, NULL, NULL }
+};
+
+
+char *
+ngx_http_token_init_gateways(ngx_conf_t *cf)
+{
+    ngx_uint_t                 i;
+    ngx_module_t             **modules;
+    ngx_http_token_gateway_t  *gateway;
+
+    modules = cf->cycle->modules;
+
+    for (gateway = ngx_http_token_gateways; gateway->name; gateway++) {
+
+        gateway->module = NULL;
+        gateway->handler = NULL;
+
+        for (i = 0; modules[i]; i++) {
+            if (ngx_strcmp(modules[i]->name, gateway->name) == 0) {
+                gateway->module = modules[i];
+                break;
+            }
+        }
+
+        if (gateway->module
+            && ngx_http_token_gateway_init(cf, gateway) != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* a handler is known to its module alone, which sets it in a location */
+
+static char *
+ngx_http_token_gateway_init(ngx_conf_t *cf, ngx_http_token_gateway_t *gateway)
+{
+    void                      *conf;
+    char                      *rv;
+    ngx_http_module_t         *module;
+    ngx_http_conf_ctx_t       *saved, ctx;
+    ngx_http_core_loc_conf_t   clcf;
+
+    saved = cf->ctx;
+    ctx = *saved;
+
+    ctx.loc_conf = ngx_palloc(cf->pool, ngx_http_max_module * sizeof(void *));
+    if (ctx.loc_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
+               ngx_http_max_module * sizeof(void *));
+
+    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
+    ngx_str_set(&clcf.name, "/gateway");
+
+    ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
+
+    module = gateway->module->ctx;
+
+    conf = module->create_loc_conf(cf);
+    if (conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cf->ctx = &ctx;
+
+    /* with a variable it makes no upstream */
+
+    rv = ngx_http_token_set_directive(cf, gateway->module, conf,
+                                      gateway->pass, "$host");
+
+    cf->ctx = saved;
+
+    gateway->handler = clcf.handler;
+
+    return rv;
+}
+
+
+ngx_http_token_gateway_t *
+ngx_http_token_gateway(ngx_http_handler_pt handler)
+{
+    ngx_http_token_gateway_t  *gateway;
+
+    if (handler == NULL) {
+        return NULL;
+    }
+
+    for (gateway = ngx_http_token_gateways; gateway->name; gateway++) {
+        if (gateway->handler == handler) {
+            return gateway;
+        }
+    }
+
+    return NULL;
+}
+
+
+char *
+ngx_http_token_gateway_check(ngx_conf_t *cf, ngx_http_token_place_t *place,
+    ngx_http_token_gateway_t *gateway)
+{
+    char                       *wrong;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = place->tlcf;
+
+    wrong = ngx_http_token_gateway_wrong(place, gateway);
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%s\" in location \"%V\" would replace the header "
+                      "\"%V\" of \"token_proxy_bearer\" in %s:%ui",
+                      wrong, &place->location->name, &tlcf->bearer_header,
+                      tlcf->bearer_file, tlcf->bearer_line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* what keeps the token from the API, or NULL */
+
+static char *
+ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
+    ngx_http_token_gateway_t *gateway)
+{
+    u_char                     *elt;
+    ngx_uint_t                  i;
+    ngx_array_t                *array;
+    ngx_http_upstream_conf_t   *ucf;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = place->tlcf;
+
+    ucf = tlcf->loc_conf[gateway->module->ctx_index];
+
+    if (!ucf->pass_request_headers) {
+        return gateway->off;
+    }
+
+    array = *(ngx_array_t **) ngx_http_token_directive_field(gateway->module,
+                                                             ucf,
+                                                             gateway->set);
+
+    if (array == NULL) {
+        return NULL;
+    }
+
+    /* each element begins with a name */
+
+    elt = array->elts;
+
+    for (i = 0; i < array->nelts; i++) {
+
+        if (ngx_http_token_gateway_replaces(gateway, (ngx_str_t *) elt,
+                                            &tlcf->bearer_header))
+        {
+            return gateway->set;
+        }
+
+        elt += array->size;
+    }
+
+    return NULL;
+}
+
+
+/* "X-Token" and the parameter HTTP_X_TOKEN are one */
+
+static ngx_uint_t
+ngx_http_token_gateway_replaces(ngx_http_token_gateway_t *gateway,
+    ngx_str_t *name, ngx_str_t *header)
+{
+    u_char  ch;
+    size_t  i, prefix;
+
+    prefix = gateway->param ? sizeof("HTTP_") - 1 : 0;
+
+    if (name->len != prefix + header->len
+        || ngx_strncmp(name->data, "HTTP_", prefix) != 0)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < header->len; i++) {
+
+        ch = header->data[i];
+
+        if (gateway->param && ch == '-') {
+            ch = '_';
+        }
+
+        if (ngx_tolower(ch) != ngx_tolower(name->data[prefix + i])) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
