@@ -38,6 +38,11 @@ for (
     ["location / { token_proxy_bearer /token; grpc_set_header authorization x; "
         . "grpc_pass 127.0.0.1:1; }",
         qr/"grpc_set_header" in location "\/" would replace the header/],
+    ['location / { token_proxy_bearer /none; stub_status; }',
+        qr/names "\/none", but the server has no such location/],
+    ["location / { token_proxy_bearer /token; fastcgi_param HTTP_AUTHORIZATION x; "
+        . "fastcgi_pass \$arg_a; }",
+        qr/"fastcgi_param" in location/],
     ["location / { token_proxy_bearer_header 'a b'; }", qr/name of a header/],
     ["location / { token_proxy_bearer_header ''; }", qr/name of a header/],
     ["location / { token_proxy_bearer_header 'A[b'; }", qr/name of a header/],
@@ -74,6 +79,9 @@ for (
     "location / { token_proxy_bearer /token; fastcgi_param HTTP_AUTHORIZATION2 x; "
         . "fastcgi_param REQUEST_METHOD GET; fastcgi_pass 127.0.0.1:1; }",
     'location / { token_proxy_bearer /none; }',
+    'token_proxy_bearer /none; location /stub { stub_status; }',
+    "location / { token_proxy_bearer /token; fastcgi_param HTTP_AUTHORIZATION x; "
+        . "$pass }",
     'location / { token_proxy_bearer_retry 401 403; }',
     'location / { token_proxy_bearer_header X_Token; }',
     'location / { token_proxy_bearer_header X-Token ""; }',
