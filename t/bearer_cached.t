@@ -149,6 +149,17 @@ is($nginx->get('/added/x', Authorization => $caller)->{content},
     'otherdataother', '... and what is added');
 is_deeply([sent()], [$caller, $caller], '... gets what the caller sent');
 
+# Vary means the caller's header
+{
+    my @vary = (headers => [Vary => 'Authorization']);
+
+    $api->next({ @vary, body => 'for all' }, { @vary, body => 'for one' });
+    is($nginx->get('/api/varies')->{content}, 'for all', 'Vary: Authorization');
+    is($nginx->get('/api/varies')->{content}, 'for all', '... is found again');
+    is($nginx->get('/api/varies', Authorization => $caller)->{content},
+        'for one', '... for another caller there is another');
+}
+
 # a page that includes a page
 $api->next({ body => '<!--#include virtual="/api/included" -->' });
 $nginx->get('/api/outer');
