@@ -172,6 +172,22 @@ check('a host that is not found', '/unresolved', unreachable =>
     ok((wait_for { sockets() <= $before } 5), '... and the connection is gone');
 }
 
+# Callers who leave at each stage of the fetch.
+for my $path ('/unresolved', map { ("/plain/$_", "/cached/$_") }
+    qw(stays_silent stops_in_header stops_in_body large))
+{
+    my $caller = $nginx->connect;
+
+    print $caller "GET $path HTTP/1.1\r\nHost: a\r\n\r\n";
+    $caller->flush;
+    sleep 0.1;
+    close $caller;
+
+    ok((wait_for { active() == 1 } 5), "$path: the caller leaves");
+    ok((wait_for { sockets() <= $before } 5), '... and leaves no connection behind')
+        or diag(sockets() . " sockets, $before before");
+}
+
 is(($nginx->workers)[0], $worker, 'it was the same worker all the time');
 unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\]|my-secret/, 'no alert, no secret');
 $nginx->stop;
