@@ -11,6 +11,7 @@
 
 static ngx_http_token_bearer_t *ngx_http_token_bearer_inherit(
     ngx_http_request_t *r, ngx_http_token_ctx_t *ctx);
+static ngx_int_t ngx_http_token_bearer_write_event(ngx_http_request_t *r);
 static void ngx_http_token_bearer_watch(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_int_t ngx_http_token_bearer_create_request(ngx_http_request_t *r);
@@ -58,6 +59,10 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ngx_http_token_bearer_write_event(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     /* whether the body has been read, or will not be */
 
     read = (r != r->main || r->request_body || r->discard_body);
@@ -85,6 +90,35 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
+}
+
+
+/* the one thing before that which ngx_http_upstream_init() can fail at */
+
+static ngx_int_t
+ngx_http_token_bearer_write_event(ngx_http_request_t *r)
+{
+    ngx_event_t  *wev;
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        return NGX_OK;
+    }
+#endif
+
+#if (NGX_HTTP_V3)
+    if (r->http_version == NGX_HTTP_VERSION_30) {
+        return NGX_OK;
+    }
+#endif
+
+    wev = r->connection->write;
+
+    if ((ngx_event_flags & NGX_USE_CLEAR_EVENT) && !wev->active) {
+        return ngx_add_event(wev, NGX_WRITE_EVENT, NGX_CLEAR_EVENT);
+    }
+
+    return NGX_OK;
 }
 
 

@@ -96,6 +96,8 @@ ngx_http_token_bearer_again(ngx_http_request_t *r,
 static ngx_uint_t
 ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
 {
+    ngx_chain_t  *cl;
+
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))) {
         return 0;
     }
@@ -104,8 +106,16 @@ ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
         return 1;
     }
 
-    if (r->request_body->bufs || r->request_body->temp_file) {
+    if (r->request_body->temp_file) {
         return 0;
+    }
+
+    /* from its start: what has been sent is no longer the buffer's size */
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        if (cl->buf->last != cl->buf->start || cl->buf->in_file) {
+            return 0;
+        }
     }
 
     /* of a body that is sent while it is read, nothing is left */

@@ -79,6 +79,23 @@ $nginx->get('/mirrored/first');
 }
 
 
+# an empty body is none
+for my $body ("Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Content-Length: 1\r\n\r\nx")
+{
+    my ($header) = $body =~ /^(.*?)\r/;
+
+    $api->reset;
+    $api->next({ status => 401 });
+
+    my $answer = $nginx->raw("GET /files/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n$body");
+    my $status = $header =~ /1/ ? 401 : 200;
+
+    like($answer, qr/^HTTP\/1.1 $status /, "GET with $header: $status");
+    is($api->calls, $status == 200 ? 2 : 1, '... and so many calls of the API');
+}
+
+
 # each slice is a request of its own
 {
     my @slices = map { {
@@ -86,6 +103,7 @@ $nginx->get('/mirrored/first');
         headers => ['Content-Range' => sprintf 'bytes %d-%d/40', $_ * 10, $_ * 10 + 9],
     } } 0 .. 3;
 
+    $nginx->get('/mirrored/x');
     $api->reset;
     $endpoint->reset;
     $api->next({ status => 401 }, @slices[0, 1], { status => 401 }, @slices[2, 3]);
