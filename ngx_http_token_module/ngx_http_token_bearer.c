@@ -265,7 +265,6 @@ ngx_http_token_bearer_fail(ngx_http_request_t *r, ngx_uint_t outcome,
 ngx_str_t
 ngx_http_token_bearer_token(ngx_array_t *members)
 {
-    size_t                    i;
     ngx_str_t                 token;
     ngx_http_token_member_t  *m;
 
@@ -273,10 +272,8 @@ ngx_http_token_bearer_token(ngx_array_t *members)
 
     token = m->string;
 
-    for (i = 0; i < token.len; i++) {
-        if (token.data[i] < 0x20 || token.data[i] > 0x7e) {
-            ngx_str_null(&token);
-        }
+    if (ngx_http_token_check_credential(&token) != NULL) {
+        ngx_str_null(&token);
     }
 
     return token;

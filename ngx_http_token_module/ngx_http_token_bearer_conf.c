@@ -271,7 +271,7 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 char *
 ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 {
-    ngx_uint_t                   i;
+    ngx_uint_t                   i, ready;
     ngx_http_token_place_t      *place;
     ngx_http_token_gateway_t    *gateway;
     ngx_http_token_loc_conf_t   *tlcf;
@@ -279,9 +279,7 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 
     *used = 0;
 
-    if (ngx_http_token_init_gateways(cf) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
-    }
+    ready = 0;
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
@@ -296,6 +294,12 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
         {
             continue;
         }
+
+        if (!ready && ngx_http_token_init_gateways(cf) != NGX_CONF_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+        ready = 1;
 
         tlcf = place[i].tlcf;
 

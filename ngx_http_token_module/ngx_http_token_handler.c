@@ -513,6 +513,34 @@ ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
 }
 
 
+ngx_table_elt_t *
+ngx_http_token_find_header(ngx_list_t *list, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == len
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+            {
+                return &h[i];
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
 /* "expires" and "add_header" cannot make a token cacheable */
 
 static void

@@ -36,8 +36,6 @@ static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev);
-#if (NGX_HTTP_SSL)
-#endif
 static ngx_command_t *ngx_http_token_command(ngx_module_t *module, char *name);
 static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);

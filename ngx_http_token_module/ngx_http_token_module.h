@@ -312,8 +312,8 @@ void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
 void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
 
 /*
- * Checks a constant client id or secret: RFC 6749 appendix A.1 and A.2, not
- * empty.  Returns NULL, or what is wrong in words.
+ * Checks a client id, a secret or a token: RFC 6749 appendix A.1, A.2 and A.12,
+ * not empty.  Returns NULL, or what is wrong in words.
  */
 char *ngx_http_token_check_credential(ngx_str_t *text);
 
@@ -551,6 +551,9 @@ ngx_int_t ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
 
 ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
+
+/* The first header with that name in any case, or NULL. */
+ngx_table_elt_t *ngx_http_token_find_header(ngx_list_t *list, char *name);
 
 ngx_http_token_ctx_t *ngx_http_token_ctx(ngx_http_request_t *r);
 

@@ -266,36 +266,18 @@ static time_t
 ngx_http_token_retry_after(ngx_http_request_t *sr)
 {
     time_t            seconds;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    part = &sr->upstream->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("Retry-After") - 1
-            && ngx_strcasecmp(h[i].key.data, (u_char *) "Retry-After") == 0)
-        {
-            break;
-        }
+    h = ngx_http_token_find_header(&sr->upstream->headers_in.headers,
+                                   "Retry-After");
+    if (h == NULL) {
+        return 0;
     }
 
-    seconds = ngx_atotm(h[i].value.data, h[i].value.len);
+    seconds = ngx_atotm(h->value.data, h->value.len);
 
     if (seconds == NGX_ERROR) {
-        seconds = ngx_parse_http_time(h[i].value.data, h[i].value.len);
+        seconds = ngx_parse_http_time(h->value.data, h->value.len);
 
         if (seconds == NGX_ERROR) {
             return 0;

@@ -217,8 +217,6 @@ static ngx_uint_t
 ngx_http_token_status_wants_text(ngx_http_request_t *r)
 {
     ngx_str_t         value;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
@@ -226,32 +224,12 @@ ngx_http_token_status_wants_text(ngx_http_request_t *r)
                 && ngx_strncmp(value.data, "prometheus", value.len) == 0);
     }
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    h = ngx_http_token_find_header(&r->headers_in.headers, "Accept");
 
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("Accept") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "Accept", 6) == 0)
-        {
-            return (!ngx_http_token_status_accepts(&h[i].value,
-                                                   "application/json")
-                    && (ngx_http_token_status_accepts(&h[i].value,
-                                                      "text/plain")
-                        || ngx_http_token_status_accepts(&h[i].value,
-                                          "application/openmetrics-text")));
-        }
-    }
+    return (h && !ngx_http_token_status_accepts(&h->value, "application/json")
+            && (ngx_http_token_status_accepts(&h->value, "text/plain")
+                || ngx_http_token_status_accepts(&h->value,
+                                              "application/openmetrics-text")));
 }
 
 

@@ -14,7 +14,8 @@ static ngx_uint_t ngx_http_token_stored_chosen(ngx_array_t *fields,
 static u_char *ngx_http_token_stored_member(u_char *p, u_char *text,
     ngx_http_token_member_t *member, ngx_http_token_span_t *span);
 static u_char *ngx_http_token_stored_bearer(u_char *p, u_char *text,
-    ngx_http_token_stored_t *stored, ngx_str_t *token);
+    ngx_http_token_stored_t *stored, ngx_http_token_span_t *span,
+    ngx_str_t *token);
 static void ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_stored_t *stored, ngx_http_token_time_t start,
     int64_t lifetime);
@@ -96,7 +97,10 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
         }
     }
 
-    p = ngx_http_token_stored_bearer(p, text, stored, &token);
+    member = ngx_http_token_json_find(members, "access_token");
+
+    p = ngx_http_token_stored_bearer(p, text, stored, &span[member - m],
+                                     &token);
 
     stored->size = p - (u_char *) stored;
 
@@ -149,32 +153,22 @@ ngx_http_token_stored_member(u_char *p, u_char *text,
 }
 
 
-/* the token is in the text already, unless it has escapes there */
+/* the token is in the text already, unless escapes make it longer there */
 
 static u_char *
 ngx_http_token_stored_bearer(u_char *p, u_char *text,
-    ngx_http_token_stored_t *stored, ngx_str_t *token)
+    ngx_http_token_stored_t *stored, ngx_http_token_span_t *span,
+    ngx_str_t *token)
 {
-    ngx_uint_t              i;
-    ngx_http_token_span_t  *span;
-
     if (token->len == 0) {
         return p;
     }
 
-    span = stored->members;
-
     stored->token_len = token->len;
 
-    for (i = 0; i < stored->nmembers; i++) {
-
-        if (span[i].value_len == token->len + 2
-            && ngx_memcmp(text + span[i].value + 1, token->data, token->len)
-               == 0)
-        {
-            stored->token = span[i].value + 1;
-            return p;
-        }
+    if (span->value_len == token->len + 2) {
+        stored->token = span->value + 1;
+        return p;
     }
 
     stored->token = p - text;
