@@ -10,7 +10,7 @@
 
 
 static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
-    ngx_http_token_ctx_t *ctx, ngx_http_token_loc_conf_t *tlcf);
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
@@ -53,36 +53,6 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     bearer->phase_handler = r->phase_handler;
 
-    if (!bearer->waiting) {
-        return ngx_http_token_bearer_get(r, ctx, tlcf);
-    }
-
-    /* the call of a token location without a cache is a subrequest of r */
-
-    bearer->got = ngx_http_token_fetch_got(r, &tlcf->bearer_scheme);
-
-    if (bearer->got == NULL) {
-        return NGX_AGAIN;
-    }
-
-    bearer->waiting = 0;
-
-    return ngx_http_token_bearer_apply(r, bearer);
-}
-
-
-static ngx_int_t
-ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
-    ngx_http_token_loc_conf_t *tlcf)
-{
-    ngx_int_t                   rc;
-    ngx_http_token_fetch_t     *fetch;
-    ngx_http_token_bearer_t    *bearer;
-    ngx_http_token_loc_conf_t  *token;
-
-    bearer = ctx->bearer;
-    token = tlcf->bearer_location;
-
     if (bearer->got) {
 
         /* resumed */
@@ -90,52 +60,33 @@ ngx_http_token_bearer_get(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
         return ngx_http_token_bearer_apply(r, bearer);
     }
 
-    if (ngx_http_token_evaluate(r, token, &bearer->request) != NGX_OK) {
+    return ngx_http_token_bearer_get(r, bearer, tlcf);
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_get(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_int_t              rc;
+    ngx_http_token_got_t  *got;
+
+    if (ngx_http_token_evaluate(r, tlcf->bearer_location, &bearer->request)
+        != NGX_OK)
+    {
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    if (token->cache) {
-
-        bearer->got = ngx_http_token_get(r, &bearer->request,
-                                         &tlcf->bearer_scheme,
-                                         ngx_http_token_bearer_resume, &rc);
-
-        if (rc == NGX_OK) {
-            return ngx_http_token_bearer_apply(r, bearer);
-        }
-
-        bearer->got = NULL;
-
-        if (rc == NGX_AGAIN) {
-            return NGX_AGAIN;
-        }
-
-        if (rc == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-    }
-
-    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
-    if (fetch == NULL) {
-        return NGX_ERROR;
-    }
-
-    fetch->request = &bearer->request;
-
-    rc = ngx_http_token_fetch(r, fetch);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
-    }
+    got = ngx_http_token_get(r, &bearer->request, &tlcf->bearer_scheme,
+                             ngx_http_token_bearer_resume, &rc);
 
     if (rc != NGX_OK) {
-        return NGX_ERROR;
+        return rc;
     }
 
-    ctx->fetch = fetch;
-    bearer->waiting = 1;
+    bearer->got = got;
 
-    return NGX_AGAIN;
+    return ngx_http_token_bearer_apply(r, bearer);
 }
 
 
@@ -246,15 +197,8 @@ static ngx_int_t
 ngx_http_token_bearer_fail(ngx_http_request_t *r, ngx_uint_t outcome,
     time_t retry_after)
 {
-    ngx_int_t  rc;
-
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_token_send_failure(r, outcome, retry_after);
-    }
-
-    ngx_http_finalize_request(r, rc);
+    ngx_http_token_finalize(r, ngx_http_token_send_failure(r, outcome,
+                                                           retry_after));
 
     return NGX_DONE;
 }

@@ -169,7 +169,6 @@ struct ngx_http_token_bearer_s {
     ngx_int_t                     (*process_header)(ngx_http_request_t *r);
     ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
 
-    unsigned                        waiting:1;
     unsigned                        retried:1;
 };
 
@@ -334,10 +333,10 @@ typedef void (*ngx_http_token_resume_pt)(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 
 /*
- * Gets a token from the cache for r: the answer of the token location or, with
- * a scheme, the value of a header.  Sets rc to NGX_OK if it is got, to
- * NGX_AGAIN if resume will be called, to NGX_DECLINED if the zone has no room
- * for the request, or to NGX_ERROR.
+ * Gets a token for r, from the cache or by a fetch: the answer of the token
+ * location or, with a scheme, the value of a header.  The request has to live
+ * as long as r.  Sets rc to NGX_OK if there is a result, to NGX_AGAIN if resume
+ * will be called with it, or to NGX_ERROR.
  */
 ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_str_t *scheme,

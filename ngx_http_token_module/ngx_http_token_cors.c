@@ -58,12 +58,6 @@ ngx_http_token_cors_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
     if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_DENIED) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "origin \"%V\" is not allowed", &ctx->origin);
@@ -75,7 +69,7 @@ ngx_http_token_cors_handler(ngx_http_request_t *r)
         rc = ngx_http_token_cors_options(r);
     }
 
-    ngx_http_finalize_request(r, rc);
+    ngx_http_token_finalize(r, rc);
 
     return NGX_DONE;
 }

@@ -2,101 +2,128 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * One call of the token endpoint: the request out, the response in, nothing of
- * either in a log.
+ * One call of the token endpoint: a subrequest, kept in memory, of a request
+ * that has no client.  No caller that leaves ends it, unless who waits says so,
+ * and no caller's next request waits for it.
  */
 
 
 #include "ngx_http_token_module.h"
 
 
-static ngx_int_t ngx_http_token_init_headers_in(ngx_http_request_t *sr,
-    ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_fetch_subrequest(
+    ngx_http_token_fetch_t *fetch);
+static ngx_int_t ngx_http_token_fetch_headers_in(ngx_http_request_t *sr,
+    ngx_str_t *endpoint);
 static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
-static void ngx_http_token_fetch_mute(ngx_http_request_t *sr);
-static u_char *ngx_http_token_fetch_log(ngx_http_request_t *r,
-    ngx_http_request_t *sr, u_char *buf, size_t len);
-static ngx_int_t ngx_http_token_process_header(ngx_http_request_t *sr);
-static ngx_int_t ngx_http_token_reinit_request(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
+static void ngx_http_token_fetch_finished(ngx_http_request_t *r);
+static void ngx_http_token_fetch_deadline(ngx_event_t *ev);
+static void ngx_http_token_fetch_shutdown(ngx_event_t *ev);
+static void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
 
 
-/* who describes a caller's request in the log, while his fetch is begun */
-
-static ngx_http_log_handler_pt  ngx_http_token_log_handler;
-
-
-ngx_int_t
-ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
+ngx_http_token_fetch_t *
+ngx_http_token_fetch_create(ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log)
 {
-    ngx_int_t                    rc;
-    ngx_uint_t                   flags, in_memory;
-    ngx_http_request_t          *sr;
-    ngx_http_token_ctx_t        *ctx;
-    ngx_http_token_loc_conf_t   *tlcf;
-    ngx_http_core_main_conf_t   *cmcf;
+    ngx_http_request_t        *r;
+    ngx_http_token_ctx_t      *ctx;
+    ngx_http_token_fetch_t    *fetch;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = tlcf->loc_conf[ngx_http_core_module.ctx_index];
+
+    r = ngx_http_token_detached_create(tlcf->fetch_connection, &clcf->name,
+                                       ngx_http_token_fetch_shutdown, log);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    ctx = ngx_http_token_ctx(r);
+    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
+
+    if (ctx == NULL || fetch == NULL) {
+        ngx_http_token_detached_close(r);
+        return NULL;
+    }
+
+    ctx->fetch = fetch;
+    fetch->main = r;
+
+    fetch->deadline.handler = ngx_http_token_fetch_deadline;
+    fetch->deadline.data = fetch;
+    fetch->deadline.log = r->connection->log;
+
+    r->write_event_handler = ngx_http_token_fetch_finished;
+
+    return fetch;
+}
+
+
+void
+ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request)
+{
+    ngx_connection_t          *c;
+    ngx_http_upstream_conf_t  *ucf;
+
+    fetch->request = request;
+
+    c = fetch->main->connection;
+
+    if (ngx_http_token_fetch_subrequest(fetch) != NGX_OK) {
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        ngx_http_token_fetch_end(fetch);
+        return;
+    }
+
+    /* an endpoint that sends a byte now and then does not hold it for ever */
+
+    ucf = ngx_http_get_module_loc_conf(fetch->main, ngx_http_proxy_module);
+
+    ngx_add_timer(&fetch->deadline, ucf->connect_timeout + ucf->send_timeout
+                                    + ucf->read_timeout);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_request_t          *r, *sr;
     ngx_http_post_subrequest_t  *ps;
 
-    tlcf = fetch->request->tlcf;
-    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    r = fetch->main;
 
     /* an assertion is good for one call */
 
     fetch->sent = ngx_http_token_assert(r, fetch->request);
     if (fetch->sent == NULL) {
-        return NGX_DECLINED;
+        return NGX_ERROR;
     }
 
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_token_ctx_t));
-
-    if (ps == NULL || ctx == NULL) {
-        return NGX_DECLINED;
+    if (ps == NULL) {
+        return NGX_ERROR;
     }
 
     ps->handler = ngx_http_token_fetch_done;
     ps->data = fetch;
 
-    flags = NGX_HTTP_SUBREQUEST_IN_MEMORY|NGX_HTTP_SUBREQUEST_WAITED;
-    in_memory = r->subrequest_in_memory;
-
-    if (r->background || in_memory) {
-        /* "mirror" and SSI's "set": out of the order of the caller's output */
-        flags |= NGX_HTTP_SUBREQUEST_BACKGROUND;
-    }
-
-    /* nginx nests none of these, since their outputs would mix: not here */
-
-    r->subrequest_in_memory = 0;
-
-    rc = ngx_http_subrequest(r, &r->uri, NULL, &sr, ps, flags);
-
-    r->subrequest_in_memory = in_memory;
-
-    if (rc != NGX_OK) {
+    if (ngx_http_subrequest(r, &r->uri, NULL, &sr, ps,
+                            NGX_HTTP_SUBREQUEST_IN_MEMORY
+                            |NGX_HTTP_SUBREQUEST_WAITED)
+        != NGX_OK
+        || ngx_http_token_fetch_headers_in(sr, &fetch->sent->endpoint)
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    /*
-     * The subrequest has nothing of the caller: no header, no query, no body,
-     * and no variable that was evaluated for it.
-     */
-
-    sr->variables = ngx_pcalloc(r->pool, cmcf->variables.nelts
-                                         * sizeof(ngx_http_variable_value_t));
-    if (sr->variables == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_token_init_headers_in(sr, fetch->sent) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    sr->request_body = NULL;
 
     /* the path of an endpoint whose URL has none */
     ngx_str_set(&sr->uri, "/");
@@ -106,12 +133,11 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
 
     /* it starts in its location, no phase looks for one */
 
-    sr->loc_conf = tlcf->fetch_conf;
-    sr->content_handler = tlcf->proxy_handler;
+    sr->loc_conf = r->loc_conf;
+    sr->content_handler = fetch->request->tlcf->proxy_handler;
     sr->write_event_handler = ngx_http_token_fetch_run;
 
-    ctx->request = fetch->sent;
-    ngx_http_set_ctx(sr, ctx, ngx_http_token_module);
+    ngx_http_set_ctx(sr, ngx_http_token_ctx(r), ngx_http_token_module);
 
     fetch->subrequest = sr;
 
@@ -119,14 +145,13 @@ ngx_http_token_fetch(ngx_http_request_t *r, ngx_http_token_fetch_t *fetch)
 }
 
 
+/* $host and $http_host name the endpoint */
+
 static ngx_int_t
-ngx_http_token_init_headers_in(ngx_http_request_t *sr,
-    ngx_http_token_request_t *request)
+ngx_http_token_fetch_headers_in(ngx_http_request_t *sr, ngx_str_t *endpoint)
 {
     u_char           *p, *last, *host;
     ngx_table_elt_t  *h;
-
-    ngx_memzero(&sr->headers_in, sizeof(ngx_http_headers_in_t));
 
     if (ngx_list_init(&sr->headers_in.headers, sr->pool, 1,
                       sizeof(ngx_table_elt_t))
@@ -135,18 +160,13 @@ ngx_http_token_init_headers_in(ngx_http_request_t *sr,
         return NGX_ERROR;
     }
 
-    sr->headers_in.content_length_n = -1;
-    sr->headers_in.keep_alive_n = -1;
-
-    /* $host and $http_host name the endpoint */
-
     h = ngx_pcalloc(sr->pool, sizeof(ngx_table_elt_t));
     if (h == NULL) {
         return NGX_ERROR;
     }
 
-    last = request->endpoint.data + request->endpoint.len;
-    host = ngx_strlchr(request->endpoint.data, last, '/');
+    last = endpoint->data + endpoint->len;
+    host = ngx_strlchr(endpoint->data, last, '/');
 
     host = (host && last - host > 1) ? host + 2 : last;
 
@@ -179,122 +199,9 @@ ngx_http_token_init_headers_in(ngx_http_request_t *sr,
 static void
 ngx_http_token_fetch_run(ngx_http_request_t *sr)
 {
-    ngx_int_t            rc;
-    ngx_log_t           *log;
-    ngx_uint_t           level;
-    ngx_http_request_t  *main;
-
     sr->write_event_handler = ngx_http_request_empty_handler;
 
-    /* the proxy module writes the header block that it has made to the log */
-
-    log = sr->connection->log;
-
-    level = ngx_http_token_mute(log);
-
-    /* and nginx the URI in each error, with the query, if that can fail here */
-
-    main = sr->main;
-
-    ngx_http_token_log_handler = main->log_handler;
-    main->log_handler = ngx_http_token_fetch_log;
-
-    rc = sr->content_handler(sr);
-
-    main->log_handler = ngx_http_token_log_handler;
-
-    log->log_level = level;
-
-    if (sr->upstream) {
-        ngx_http_token_fetch_mute(sr);
-
-        sr->upstream->uri = ngx_http_token_shown(&sr->upstream->uri);
-    }
-
-    ngx_http_finalize_request(sr, rc);
-}
-
-
-/* an upstream's URI is for the log alone: what is sent has been made of it */
-
-static u_char *
-ngx_http_token_fetch_log(ngx_http_request_t *r, ngx_http_request_t *sr,
-    u_char *buf, size_t len)
-{
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
-
-    if (ctx && ctx->request && sr->upstream) {
-        sr->upstream->uri = ngx_http_token_shown(&sr->upstream->uri);
-    }
-
-    return ngx_http_token_log_handler(r, sr, buf, len);
-}
-
-
-/* and each header that it receives, which may repeat what it has sent */
-
-static void
-ngx_http_token_fetch_mute(ngx_http_request_t *sr)
-{
-    ngx_http_upstream_t   *u;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
-    u = sr->upstream;
-
-    if (u->process_header != ngx_http_token_process_header) {
-        ctx->process_header = u->process_header;
-        u->process_header = ngx_http_token_process_header;
-    }
-
-    if (u->reinit_request != ngx_http_token_reinit_request) {
-        ctx->reinit_request = u->reinit_request;
-        u->reinit_request = ngx_http_token_reinit_request;
-    }
-}
-
-
-static ngx_int_t
-ngx_http_token_process_header(ngx_http_request_t *sr)
-{
-    ngx_int_t              rc;
-    ngx_log_t             *log;
-    ngx_uint_t             level;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
-
-    log = sr->connection->log;
-
-    level = ngx_http_token_mute(log);
-
-    rc = ctx->process_header(sr);
-
-    log->log_level = level;
-
-    /* the status line's handler sets that of the headers */
-
-    ngx_http_token_fetch_mute(sr);
-
-    return rc;
-}
-
-
-static ngx_int_t
-ngx_http_token_reinit_request(ngx_http_request_t *sr)
-{
-    ngx_int_t              rc;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(sr, ngx_http_token_module);
-
-    rc = ctx->reinit_request(sr);
-
-    ngx_http_token_fetch_mute(sr);
-
-    return rc;
+    ngx_http_finalize_request(sr, sr->content_handler(sr));
 }
 
 
@@ -303,33 +210,109 @@ ngx_http_token_reinit_request(ngx_http_request_t *sr)
 static ngx_int_t
 ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
 {
-    ngx_http_token_fetch_t *fetch = data;
-
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, sr->connection->log, 0,
-                   "http token fetch done: %i, %ui", rc,
-                   sr->headers_out.status);
+    ngx_http_token_fetch_t  *fetch = data;
 
     if (!fetch->finished) {
         fetch->finished = 1;
         fetch->rc = rc;
     }
 
-    if (sr->upstream && sr->upstream->pipe
-        && sr->upstream->pipe->downstream_error)
-    {
-        /* an answer that is too large is no error of the caller's connection */
-        sr->connection->error = 0;
-    }
+    /* an answer that is too large is no error of the connection */
 
-    if (rc == NGX_HTTP_CLIENT_CLOSED_REQUEST || sr->connection->error) {
-        return rc;
-    }
+    sr->connection->error = 0;
 
-    if (sr->background && ngx_http_post_request(sr->parent, NULL) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    /* an error is the parent's to answer, nginx shall make no page of it */
+    /* an error is the parent's to handle, nginx shall make no page of it */
 
     return NGX_OK;
+}
+
+
+/* the write_event_handler of the request, run when the subrequest has ended */
+
+static void
+ngx_http_token_fetch_finished(ngx_http_request_t *r)
+{
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = ngx_http_token_ctx(r)->fetch;
+
+    if (!fetch->finished) {
+        return;
+    }
+
+    ngx_http_token_fetch_result(r, fetch);
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_deadline(ngx_event_t *ev)
+{
+    ngx_str_t                endpoint;
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = ev->data;
+
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+
+    ngx_log_error(NGX_LOG_ERR, ev->log, 0,
+                  "token endpoint \"%V\" did not end its answer in time",
+                  &endpoint);
+
+    fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_shutdown(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_token_fetch_t  *fetch;
+
+    c = ev->data;
+
+    if (!c->close) {
+        return;
+    }
+
+    /* c->data is the subrequest while it runs */
+
+    r = c->data;
+
+    fetch = ngx_http_token_ctx(r->main)->fetch;
+
+    ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                  "worker_shutdown_timeout ends a token request");
+
+    fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->deadline.timer_set) {
+        ngx_del_timer(&fetch->deadline);
+    }
+
+    fetch->handler(fetch);
+
+    ngx_http_token_fetch_close(fetch);
+}
+
+
+void
+ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->deadline.timer_set) {
+        ngx_del_timer(&fetch->deadline);
+    }
+
+    ngx_http_token_detached_close(fetch->main);
 }

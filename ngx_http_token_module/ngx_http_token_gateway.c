@@ -158,9 +158,14 @@ ngx_http_token_gateway_check(ngx_conf_t *cf, ngx_http_token_place_t *place,
     ngx_http_token_gateway_t *gateway)
 {
     char                       *wrong;
+    ngx_http_upstream_conf_t   *ucf;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = place->tlcf;
+
+    ucf = tlcf->loc_conf[gateway->module->ctx_index];
+
+    tlcf->ignore_client_abort = ucf->ignore_client_abort;
 
     wrong = ngx_http_token_gateway_wrong(place, gateway);
 

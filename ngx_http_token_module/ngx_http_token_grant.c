@@ -23,8 +23,6 @@ typedef struct {
 
 
 static ngx_uint_t ngx_http_token_has_form(ngx_http_request_t *r);
-static ngx_int_t ngx_http_token_refuse(ngx_http_request_t *r,
-    ngx_uint_t status, char *error, char *description);
 static void ngx_http_token_form_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_form_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_form_text(ngx_http_request_t *r,
@@ -79,15 +77,16 @@ ngx_http_token_grant(ngx_http_request_t *r)
     }
 
     if (r->headers_in.chunked) {
-        return ngx_http_token_refuse(r, NGX_HTTP_LENGTH_REQUIRED,
-                                     "invalid_request",
-                                     "The length of the request is missing.");
+        return ngx_http_token_send_error(r, NGX_HTTP_LENGTH_REQUIRED,
+                                         "invalid_request",
+                                         "The length of the request is "
+                                         "missing.");
     }
 
     if (r->headers_in.content_length_n > NGX_HTTP_TOKEN_MAX_FORM) {
-        return ngx_http_token_refuse(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                     "invalid_request",
-                                     "The request is too large.");
+        return ngx_http_token_send_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                         "invalid_request",
+                                         "The request is too large.");
     }
 
     rc = ngx_http_read_client_request_body(r, ngx_http_token_form_read);
@@ -126,26 +125,10 @@ ngx_http_token_has_form(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
-ngx_http_token_refuse(ngx_http_request_t *r, ngx_uint_t status, char *error,
-    char *description)
-{
-    ngx_int_t  rc;
-
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    return ngx_http_token_send_error(r, status, error, description);
-}
-
-
 static void
 ngx_http_token_form_read(ngx_http_request_t *r)
 {
-    ngx_http_finalize_request(r, ngx_http_token_form_handler(r));
+    ngx_http_token_finalize(r, ngx_http_token_form_handler(r));
 }
 
 
@@ -394,5 +377,7 @@ ngx_http_token_refresh_grant(ngx_http_request_t *r,
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    return ngx_http_token_pass(r, request, 1);
+    request->refresh_grant = 1;
+
+    return ngx_http_token_serve(r, request);
 }

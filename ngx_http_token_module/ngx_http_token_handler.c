@@ -16,11 +16,11 @@ typedef struct {
 } ngx_http_token_failure_t;
 
 
+static ngx_int_t ngx_http_token_content(ngx_http_request_t *r);
 static void ngx_http_token_resume(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
 static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
     ngx_http_token_got_t *got);
-static void ngx_http_token_passed(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
@@ -81,25 +81,31 @@ static ngx_keyval_t  ngx_http_token_own_headers[] = {
 ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_int_t  rc;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http token handler");
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
     rc = ngx_http_token_grant(r);
 
-    if (rc != NGX_DECLINED) {
-        return rc;
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_token_content(r);
     }
 
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_token_remove_body(r);
     }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_content(ngx_http_request_t *r)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     if (!(r->method & tlcf->methods)
         && !(r->method == NGX_HTTP_HEAD && (tlcf->methods & NGX_HTTP_GET)))
@@ -120,8 +126,6 @@ ngx_http_token_handler(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_token_answer(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_got_t       *got;
     ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -133,46 +137,59 @@ ngx_http_token_answer(ngx_http_request_t *r)
     }
 
     if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
+        request = NULL;
+    }
 
+    return ngx_http_token_serve(r, request);
+}
+
+
+ngx_int_t
+ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
+{
+    ngx_int_t              rc;
+    ngx_http_token_got_t  *got;
+
+    if (request) {
+        got = ngx_http_token_get(r, request, NULL, ngx_http_token_resume, &rc);
+
+    } else {
         got = ngx_pcalloc(r->pool, sizeof(ngx_http_token_got_t));
-        if (got == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        rc = NGX_OK;
 
-        got->outcome = NGX_HTTP_TOKEN_INTERNAL;
-
-        return ngx_http_token_reply(r, got);
-    }
-
-    if (tlcf->cache) {
-
-        got = ngx_http_token_get(r, request, 0, ngx_http_token_resume, &rc);
-
-        switch (rc) {
-
-        case NGX_OK:
-            return ngx_http_token_reply(r, got);
-
-        case NGX_AGAIN:
-            r->main->count++;
-            return NGX_DONE;
-
-        case NGX_DECLINED:
-            break;
-
-        default:
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        if (got) {
+            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
         }
     }
 
-    return ngx_http_token_pass(r, request, 0);
+    if (got == NULL || rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_AGAIN) {
+        r->main->count++;
+        return NGX_DONE;
+    }
+
+    return ngx_http_token_reply(r, got);
 }
 
 
 static void
 ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
 {
-    ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
+    ngx_http_token_finalize(r, ngx_http_token_reply(r, got));
+}
+
+
+void
+ngx_http_token_finalize(ngx_http_request_t *r, ngx_int_t rc)
+{
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_token_remove_body(r);
+    }
+
+    ngx_http_finalize_request(r, rc);
 }
 
 
@@ -193,109 +210,6 @@ ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
     }
 
     return ngx_http_token_send_failure(r, got->outcome, got->retry_after);
-}
-
-
-ngx_int_t
-ngx_http_token_pass(ngx_http_request_t *r, ngx_http_token_request_t *request,
-    ngx_uint_t refresh_grant)
-{
-    ngx_int_t                rc;
-    ngx_http_token_ctx_t    *ctx;
-    ngx_http_token_fetch_t  *fetch;
-
-    ctx = ngx_http_token_ctx(r);
-    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
-
-    if (ctx == NULL || fetch == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    fetch->request = request;
-    fetch->refresh_grant = refresh_grant;
-
-    rc = ngx_http_token_fetch(r, fetch);
-
-    if (rc == NGX_DECLINED) {
-        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ctx->fetch = fetch;
-
-    r->main->count++;
-    r->write_event_handler = ngx_http_token_passed;
-
-    return NGX_DONE;
-}
-
-
-static void
-ngx_http_token_passed(ngx_http_request_t *r)
-{
-    ngx_http_token_got_t  *got;
-
-    got = ngx_http_token_fetch_got(r, NULL);
-
-    if (got) {
-        r->write_event_handler = ngx_http_request_empty_handler;
-
-        ngx_http_finalize_request(r, ngx_http_token_reply(r, got));
-    }
-}
-
-
-ngx_http_token_got_t *
-ngx_http_token_fetch_got(ngx_http_request_t *r, ngx_str_t *scheme)
-{
-    int64_t                  lifetime;
-    ngx_http_token_ctx_t    *ctx;
-    ngx_http_token_got_t    *got;
-    ngx_http_token_fetch_t  *fetch;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    fetch = ctx->fetch;
-
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
-                   "http token fetch finished: %ui", fetch->finished);
-
-    if (!fetch->finished) {
-        return NULL;
-    }
-
-    got = &fetch->got;
-
-    ngx_http_token_fetch_result(r, fetch);
-
-    if (fetch->request->tlcf->cache) {
-        ngx_http_token_cache_count(fetch->request->tlcf->cache->data, fetch);
-    }
-
-    got->outcome = fetch->outcome;
-    got->retry_after = fetch->retry_after;
-    got->cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
-    got->fetched = 1;
-    got->upstream_status = fetch->upstream_status;
-    got->upstream_time = fetch->upstream_time;
-
-    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
-
-        lifetime = ngx_http_token_json_lifetime(fetch->members);
-        got->expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
-
-        if (ngx_http_token_answer_of(r->pool, fetch->request->tlcf,
-                                     fetch->members, scheme, &got->answer)
-            != NGX_OK)
-        {
-            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
-        }
-    }
-
-    return got;
 }
 
 
@@ -392,6 +306,12 @@ ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    rc = ngx_http_token_discard_body(r, status);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     ctx->answered = 1;
 
     if (tlcf->answer_conf) {
@@ -422,6 +342,58 @@ ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body)
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+ngx_int_t
+ngx_http_token_discard_body(ngx_http_request_t *r, ngx_uint_t status)
+{
+    /* who expects "100 Continue" need not send the body for an error */
+
+    if (status >= NGX_HTTP_SPECIAL_RESPONSE) {
+        r->expect_tested = 1;
+    }
+
+    return ngx_http_discard_request_body(r);
+}
+
+
+void
+ngx_http_token_remove_body(ngx_http_request_t *r)
+{
+    off_t  rest;
+
+    if (r != r->main || r->discard_body) {
+        return;
+    }
+
+    r->expect_tested = 1;
+
+    if (r->request_body) {
+        r->request_body->bufs = NULL;
+        r->request_body->buf = NULL;
+        r->request_body->temp_file = NULL;
+
+    } else if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+
+        rest = r->headers_in.content_length_n
+               - (r->header_in->last - r->header_in->pos);
+
+        if (rest > 0 || r->headers_in.chunked) {
+
+            /* it is still on its way, and the connection cannot be kept */
+
+            r->keepalive = 0;
+            r->lingering_close = 1;
+
+        } else {
+            (void) ngx_http_discard_request_body(r);
+        }
+    }
+
+    r->headers_in.content_length_n = 0;
+    r->headers_in.content_length = NULL;
+    r->headers_in.chunked = 0;
 }
 
 

@@ -30,8 +30,10 @@ static void *ngx_http_token_default_conf(ngx_conf_t *cf,
     ngx_http_module_t *module);
 static char *ngx_http_token_init_fetch(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_init_fetch_connection(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
 static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
+    ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
 static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
@@ -41,6 +43,11 @@ static char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 static ngx_int_t ngx_http_token_endpoint_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* a token request fits into one block of it */
+
+#define NGX_HTTP_TOKEN_REQUEST_POOL  8192
 
 
 /* filters that would change an answer whose bytes are not theirs to change */
@@ -165,33 +172,80 @@ ngx_http_token_default_conf(ngx_conf_t *cf, ngx_http_module_t *module)
 static char *
 ngx_http_token_init_fetch(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    tlcf->fetch_conf = ngx_palloc(cf->pool,
-                                  sizeof(void *) * ngx_http_max_module);
-    if (tlcf->fetch_conf == NULL) {
+    void  **loc_conf;
+
+    loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    if (loc_conf == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_memcpy(tlcf->fetch_conf, tlcf->answer_conf,
+    ngx_memcpy(loc_conf, tlcf->answer_conf,
                sizeof(void *) * ngx_http_max_module);
 
-    tlcf->fetch_conf[ngx_http_core_module.ctx_index] =
-                                     ngx_http_token_fetch_core_conf(cf, tlcf);
+    loc_conf[ngx_http_core_module.ctx_index] =
+                           ngx_http_token_fetch_core_conf(cf, tlcf, loc_conf);
 
-    tlcf->fetch_conf[ngx_http_proxy_module.ctx_index] =
+    loc_conf[ngx_http_proxy_module.ctx_index] =
                                     ngx_http_token_fetch_proxy_conf(cf, tlcf);
 
-    if (tlcf->fetch_conf[ngx_http_core_module.ctx_index] == NULL
-        || tlcf->fetch_conf[ngx_http_proxy_module.ctx_index] == NULL)
+    if (loc_conf[ngx_http_core_module.ctx_index] == NULL
+        || loc_conf[ngx_http_proxy_module.ctx_index] == NULL)
     {
         return NGX_CONF_ERROR;
     }
+
+    return ngx_http_token_init_fetch_connection(cf, tlcf, loc_conf);
+}
+
+
+/* what ngx_http_create_request() looks for in a connection */
+
+static char *
+ngx_http_token_init_fetch_connection(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void **loc_conf)
+{
+    ngx_http_conf_ctx_t       *ctx;
+    ngx_http_connection_t     *hc;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    hc = ngx_pcalloc(cf->pool, sizeof(ngx_http_connection_t));
+    ctx = ngx_palloc(cf->pool, sizeof(ngx_http_conf_ctx_t));
+    cscf = ngx_palloc(cf->pool, sizeof(ngx_http_core_srv_conf_t));
+
+    if (hc == NULL || ctx == NULL || cscf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *ctx = *(ngx_http_conf_ctx_t *) cf->ctx;
+
+    *cscf = *(ngx_http_core_srv_conf_t *)
+                ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    ctx->srv_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    if (ctx->srv_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(ctx->srv_conf, ((ngx_http_conf_ctx_t *) cf->ctx)->srv_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    ctx->srv_conf[ngx_http_core_module.ctx_index] = cscf;
+    ctx->loc_conf = loc_conf;
+
+    cscf->ctx = ctx;
+    cscf->request_pool_size = NGX_HTTP_TOKEN_REQUEST_POOL;
+
+    hc->conf_ctx = ctx;
+
+    tlcf->fetch_connection = hc;
 
     return NGX_CONF_OK;
 }
 
 
 static void *
-ngx_http_token_fetch_core_conf(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_fetch_core_conf(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void **loc_conf)
 {
     ngx_http_core_loc_conf_t  *clcf, *prev;
 
@@ -204,10 +258,10 @@ ngx_http_token_fetch_core_conf(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     *clcf = *prev;
 
-    clcf->loc_conf = tlcf->fetch_conf;
+    clcf->loc_conf = loc_conf;
     clcf->subrequest_output_buffer_size = tlcf->max_response_size;
     clcf->error_pages = NULL;
-    clcf->post_action.len = 0;
+    ngx_str_null(&clcf->post_action);
     clcf->log_subrequest = 0;
 
     return clcf;
@@ -268,6 +322,9 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
         return NULL;
     }
 
+    tlcf->ignore_client_abort =
+                       ((ngx_http_upstream_conf_t *) prev)->ignore_client_abort;
+
     return conf;
 }
 
@@ -316,11 +373,9 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
                           |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET
                           |NGX_HTTP_UPSTREAM_IGN_VARY;
 
-    /* what fetches for the cache has no client */
+    /* a token request has no client, what waits for it may have one */
 
-    if (tlcf->cache) {
-        ucf->ignore_client_abort = 1;
-    }
+    ucf->ignore_client_abort = 1;
 
     ucf->pass_request_headers = 0;
     ucf->pass_request_body = 1;
@@ -433,12 +488,12 @@ ngx_http_token_endpoint_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->request == NULL) {
+    if (ctx == NULL || ctx->fetch == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    s = (ngx_str_t *) ((u_char *) ctx->request + data);
+    s = (ngx_str_t *) ((u_char *) ctx->fetch->sent + data);
 
     v->len = s->len;
     v->valid = 1;

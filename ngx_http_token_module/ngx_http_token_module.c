@@ -519,7 +519,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *     conf->error_pages = NULL;
      *     conf->proxy_handler = NULL;
      *     conf->answer_conf = NULL;
-     *     conf->fetch_conf = NULL;
+     *     conf->fetch_connection = NULL;
      */
 
     conf->enable = NGX_CONF_UNSET;

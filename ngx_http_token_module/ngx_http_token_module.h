@@ -68,6 +68,7 @@ typedef struct {
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
     ngx_str_t                       audience;       /* of the assertion */
+    ngx_uint_t                      refresh_grant;  /* of the caller */
 } ngx_http_token_request_t;
 
 
@@ -115,13 +116,22 @@ typedef struct {
 
 /* one call of the token endpoint, from request to result */
 
-typedef struct {
+typedef struct ngx_http_token_fetch_s  ngx_http_token_fetch_t;
+
+typedef void (*ngx_http_token_fetch_handler_pt)(ngx_http_token_fetch_t *fetch);
+
+struct ngx_http_token_fetch_s {
     ngx_http_token_request_t       *request;
     ngx_http_token_request_t       *sent;     /* with the client's assertion */
-    ngx_uint_t                      refresh_grant; /* of the caller */
+
+    ngx_http_request_t             *main;     /* without a client */
     ngx_http_request_t             *subrequest;
+    ngx_event_t                     deadline;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
+
+    ngx_http_token_fetch_handler_pt handler;  /* called with the result */
+    void                           *data;
 
     /* the result */
 
@@ -131,9 +141,7 @@ typedef struct {
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
     ngx_uint_t                      serial;          /* if it is cached */
-
-    ngx_http_token_got_t            got;             /* if it is not */
-} ngx_http_token_fetch_t;
+};
 
 
 struct ngx_http_token_loc_conf_s {
@@ -203,10 +211,11 @@ struct ngx_http_token_loc_conf_s {
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
+    ngx_uint_t                      ignore_client_abort;
     ngx_http_handler_pt             proxy_handler;
     void                          **loc_conf;
     void                          **answer_conf;
-    void                          **fetch_conf;
+    ngx_http_connection_t          *fetch_connection;
 };
 
 
@@ -241,7 +250,6 @@ typedef struct ngx_http_token_gateway_s  ngx_http_token_gateway_t;
 
 
 typedef struct {
-    ngx_http_token_fetch_t         *fetch;
     ngx_http_token_bearer_t        *bearer;
 
     ngx_uint_t                      origin_verdict;
@@ -250,10 +258,7 @@ typedef struct {
                                                         has failed */
     ngx_http_token_got_t           *got;             /* for the variables */
 
-    /* set in the subrequest alone, where the proxy module asks for it */
-    ngx_http_token_request_t       *request;
-    ngx_int_t                     (*process_header)(ngx_http_request_t *r);
-    ngx_int_t                     (*reinit_request)(ngx_http_request_t *r);
+    ngx_http_token_fetch_t         *fetch;     /* in a fetch's own requests */
 
     unsigned                        answered:1;
     unsigned                        preflight:1;
@@ -473,15 +478,44 @@ ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_array_t *members, char *name);
 
 
+/* ngx_http_token_detached.c */
+
+/* of the connection of such a request, for its log */
+
+#define NGX_HTTP_TOKEN_CONNECTION_POOL  256
+
+/*
+ * Makes a request without a client, in the configuration of hc.  The shutdown
+ * handler has to close it when the event's connection has "close" set.
+ * Returns NULL if there is no memory or no connection.
+ */
+ngx_http_request_t *ngx_http_token_detached_create(ngx_http_connection_t *hc,
+    ngx_str_t *uri, ngx_event_handler_pt shutdown, ngx_log_t *log);
+
+/* Runs the cleanups of the request and of its subrequests, and frees it. */
+void ngx_http_token_detached_close(ngx_http_request_t *r);
+
+
 /* ngx_http_token_fetch.c */
 
 /*
- * Starts a call of the endpoint as a subrequest of r, whose
- * write_event_handler is run when it has finished.  Returns NGX_OK,
- * NGX_DECLINED if nothing was started, or NGX_ERROR.
+ * Makes a call of a token location's endpoint, and with it a pool that lives
+ * as long, fetch->main->pool.  Returns NULL if there is no memory or no
+ * connection.
  */
-ngx_int_t ngx_http_token_fetch(ngx_http_request_t *r,
-    ngx_http_token_fetch_t *fetch);
+ngx_http_token_fetch_t *ngx_http_token_fetch_create(
+    ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log);
+
+/*
+ * Sends the request, which has to live as long as the fetch.  The handler is
+ * called once when there is a result, good or bad, and may be called before
+ * this returns; after it the fetch is gone.
+ */
+void ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request);
+
+/* Ends a fetch in any state, without a result. */
+void ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch);
 
 
 /* ngx_http_token_result.c */
@@ -513,19 +547,30 @@ ngx_int_t ngx_http_token_grant(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
 
-/* Both answer a caller, and return what a content handler returns. */
+/*
+ * Answers with the token of a request, or with a failure.  Both return what
+ * a content handler returns.
+ */
 ngx_int_t ngx_http_token_answer(ngx_http_request_t *r);
-
-/* Without a cache: the call is the caller's, and ends with him. */
-ngx_int_t ngx_http_token_pass(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_uint_t refresh_grant);
+ngx_int_t ngx_http_token_serve(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
 
 /*
- * Turns the finished fetch of r's own into what was got.  Returns NULL if it
- * has not finished.
+ * As ngx_http_finalize_request() does, for what a content handler of the
+ * module would have returned.
  */
-ngx_http_token_got_t *ngx_http_token_fetch_got(ngx_http_request_t *r,
-    ngx_str_t *scheme);
+void ngx_http_token_finalize(ngx_http_request_t *r, ngx_int_t rc);
+
+/*
+ * Every way to an answer passes here: what is left of the caller's body is
+ * read and dropped, as late as nginx itself would do it.  Takes the status of
+ * the answer; returns NGX_OK, or a status that is sent instead.
+ */
+ngx_int_t ngx_http_token_discard_body(ngx_http_request_t *r,
+    ngx_uint_t status);
+
+/* The same where nginx makes an error page, which the body does not reach. */
+void ngx_http_token_remove_body(ngx_http_request_t *r);
 
 /*
  * Makes what a token location answers or, with a scheme, the value of a header.

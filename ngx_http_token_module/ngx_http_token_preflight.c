@@ -39,9 +39,16 @@ static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
 ngx_int_t
 ngx_http_token_cors_options(ngx_http_request_t *r)
 {
+    ngx_int_t                   rc;
     ngx_uint_t                  n;
     ngx_http_token_ctx_t       *ctx;
     ngx_http_token_loc_conf_t  *tlcf;
+
+    rc = ngx_http_token_discard_body(r, NGX_HTTP_NO_CONTENT);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);

@@ -219,7 +219,7 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
 
     m = members ? ngx_http_token_json_find(members, "error") : NULL;
 
-    bad_grant = (fetch->refresh_grant
+    bad_grant = (fetch->request->refresh_grant
                  && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
                  && m && m->is_string
                  && m->string.len == sizeof("invalid_grant") - 1

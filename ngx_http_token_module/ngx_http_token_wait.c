@@ -2,8 +2,9 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Callers of the cache: served at once, or when the fetch that they wait for
- * has ended, in this worker or in another one.
+ * Callers who want a token: served at once out of the cache, or when the fetch
+ * that they wait for has ended, their own, or another one in this worker or
+ * elsewhere.
  */
 
 
@@ -27,6 +28,7 @@ typedef struct {
     ngx_queue_t                     queue;
     ngx_http_request_t             *request;
     ngx_http_token_request_t       *token_request;
+    ngx_http_token_fetch_t         *fetch;       /* its own, without a cache */
     ngx_http_token_zone_t          *zone;
     u_char                         *digest;
     ngx_http_token_resume_pt        resume;
@@ -45,9 +47,12 @@ typedef struct {
 static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
 static ngx_int_t ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup);
+static ngx_int_t ngx_http_token_fetch_own(ngx_http_token_waiter_t *w);
+static void ngx_http_token_fetched(ngx_http_token_fetch_t *fetch);
 static ngx_int_t ngx_http_token_wait(ngx_http_token_waiter_t *w,
     ngx_msec_t recheck);
 static ngx_int_t ngx_http_token_wait_start(ngx_http_token_waiter_t *w);
+static ngx_int_t ngx_http_token_wait_client(ngx_http_request_t *r);
 static void ngx_http_token_wait_handler(ngx_event_t *ev);
 static void ngx_http_token_wait_end(void *data);
 static void ngx_http_token_wake(ngx_http_token_waiter_t *w,
@@ -79,23 +84,23 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
     *rc = NGX_ERROR;
 
-    w = ngx_palloc(r->pool, sizeof(ngx_http_token_waiter_t));
+    w = ngx_pcalloc(r->pool, sizeof(ngx_http_token_waiter_t));
     if (w == NULL) {
         return NULL;
     }
 
-    ngx_memzero(&w->got, sizeof(ngx_http_token_got_t));
-
-    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
     w->request = r;
     w->token_request = request;
-    w->zone = request->tlcf->cache->data;
     w->resume = resume;
     w->scheme = scheme;
-    w->waiting = 0;
-    w->queued = 0;
-    w->elsewhere = 0;
-    w->served = 0;
+
+    if (request->tlcf->cache == NULL || request->refresh_grant) {
+        *rc = ngx_http_token_fetch_own(w);
+        return &w->got;
+    }
+
+    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
+    w->zone = request->tlcf->cache->data;
 
     w->digest = ngx_http_token_request_digest(r, request);
     if (w->digest == NULL) {
@@ -167,7 +172,10 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
     default: /* NGX_HTTP_TOKEN_DO_PASS */
 
         if (!w->waiting) {
-            return NGX_DECLINED;
+            w->digest = NULL;
+            w->got.digest = NULL;
+
+            return ngx_http_token_fetch_own(w);
         }
 
         w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
@@ -219,6 +227,64 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
 }
 
 
+/* the fetch is for this caller alone, and ends with it */
+
+static ngx_int_t
+ngx_http_token_fetch_own(ngx_http_token_waiter_t *w)
+{
+    ngx_int_t                rc;
+    ngx_http_token_fetch_t  *fetch;
+
+    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+
+    fetch = ngx_http_token_fetch_create(w->token_request->tlcf,
+                                        w->request->connection->log);
+    if (fetch == NULL) {
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        return NGX_OK;
+    }
+
+    fetch->handler = ngx_http_token_fetched;
+    fetch->data = w;
+
+    rc = ngx_http_token_wait_start(w);
+
+    if (rc != NGX_OK) {
+        ngx_http_token_fetch_close(fetch);
+        return rc;
+    }
+
+    w->fetch = fetch;
+
+    /* if it fails at once, the caller is told as if it failed later */
+
+    ngx_http_token_fetch_start(fetch, w->token_request);
+
+    return NGX_AGAIN;
+}
+
+
+/* the handler of a caller's own fetch */
+
+static void
+ngx_http_token_fetched(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_token_waiter_t    *w = fetch->data;
+
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = fetch->request->tlcf;
+
+    if (tlcf->cache) {
+        ngx_http_token_cache_count(tlcf->cache->data, fetch);
+    }
+
+    w->fetch = NULL;
+
+    ngx_http_token_wake(w, fetch);
+}
+
+
 static ngx_int_t
 ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
 {
@@ -258,18 +324,8 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
         return NGX_ERROR;
     }
 
-    /* a client that leaves is noticed */
-
-    if (r == r->main && !r->discard_body) {
-
-        if (r->connection->read->ready) {
-            ngx_post_event(r->connection->read, &ngx_posted_events);
-
-        } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        r->read_event_handler = ngx_http_test_reading;
+    if (ngx_http_token_wait_client(r) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -277,17 +333,54 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
     cln->handler = ngx_http_token_wait_end;
     cln->data = w;
 
-    ngx_memzero(&w->event, sizeof(ngx_event_t));
-
     w->event.handler = ngx_http_token_wait_handler;
     w->event.data = w;
     w->event.log = r->connection->log;
 
-    w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
     w->waiting = 1;
-    w->queued = 1;
 
-    ngx_queue_insert_tail(&ngx_http_token_waiters[w->digest[0]], &w->queue);
+    if (w->digest) {
+        w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
+
+        w->queued = 1;
+        ngx_queue_insert_tail(&ngx_http_token_waiters[w->digest[0]],
+                              &w->queue);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Notices a client that leaves, as an upstream does.  Its body stays where it
+ * is: nginx gives a body that is being dropped lingering_timeout, which the
+ * wait may exceed.
+ */
+
+static ngx_int_t
+ngx_http_token_wait_client(ngx_http_request_t *r)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (r->discard_body) {
+        return NGX_OK;
+    }
+
+    if (tlcf->ignore_client_abort) {
+        r->read_event_handler = ngx_http_block_reading;
+        return NGX_OK;
+    }
+
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
 
     return NGX_OK;
 }
@@ -316,7 +409,9 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     if (w->served) {
         rc = NGX_OK;
 
-    } else if ((ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0) {
+    } else if (w->digest
+               && (ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0)
+    {
         w->got.outcome = NGX_HTTP_TOKEN_TIMEOUT;
         rc = NGX_OK;
 
@@ -342,7 +437,9 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
 static void
 ngx_http_token_wait_end(void *data)
 {
-    ngx_http_token_waiter_t *w = data;
+    ngx_http_token_waiter_t  *w = data;
+
+    ngx_http_token_fetch_t   *fetch;
 
     if (w->queued) {
         ngx_queue_remove(&w->queue);
@@ -355,6 +452,13 @@ ngx_http_token_wait_end(void *data)
 
     if (w->event.posted) {
         ngx_delete_posted_event(&w->event);
+    }
+
+    if (w->fetch) {
+        fetch = w->fetch;
+        w->fetch = NULL;
+
+        ngx_http_token_fetch_close(fetch);
     }
 }
 
@@ -415,8 +519,10 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
         }
     }
 
-    ngx_queue_remove(&w->queue);
-    w->queued = 0;
+    if (w->queued) {
+        ngx_queue_remove(&w->queue);
+        w->queued = 0;
+    }
 
     if (w->event.timer_set) {
         ngx_del_timer(&w->event);

@@ -306,7 +306,7 @@ X-Forwarded-For: 192.0.2.1
 
 
 
-=== TEST 16: variables of the connection and the request line are the caller's
+=== TEST 16: variables of the connection and the request line are not the caller's
 --- config
     proxy_set_header  X-Method   $request_method;
     proxy_set_header  X-Uri      $request_uri;
@@ -320,7 +320,7 @@ X-Forwarded-For: 192.0.2.1
 GET /token?a=b
 --- tcp_query eval
 ::received('grant_type=client_credentials', 'X-Method: GET',
-    'X-Uri: /token?a=b', 'X-Address: 127.0.0.1')
+    'X-Uri: /token', 'X-Address: unix:')
 
 
 
