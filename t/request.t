@@ -254,7 +254,7 @@ Content-Length: 71
     }
 --- tcp_query eval
 ::received('grant_type=client_credentials', 'X-Custom: of the user',
-    'X-Address: 127.0.0.1', 'User-Agent: token-module')
+    'X-Address: unix:', 'User-Agent: token-module')
 
 
 
