@@ -12,7 +12,6 @@
 static ngx_int_t ngx_http_token_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-static ngx_int_t ngx_http_token_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
 static void ngx_http_token_process_exit(ngx_cycle_t *cycle);
@@ -291,7 +290,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_token_module_ctx = {
-    ngx_http_token_preconfiguration,       /* preconfiguration */
+    ngx_http_token_add_variables,          /* preconfiguration */
     ngx_http_token_init,                   /* postconfiguration */
 
     ngx_http_token_create_main_conf,       /* create main configuration */
@@ -348,17 +347,6 @@ ngx_http_token_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     return ngx_http_next_body_filter(r, in);
-}
-
-
-static ngx_int_t
-ngx_http_token_preconfiguration(ngx_conf_t *cf)
-{
-    if (ngx_http_token_cors_add_variable(cf) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_token_add_variables(cf);
 }
 
 

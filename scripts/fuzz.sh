@@ -59,7 +59,7 @@ build_fuzzers() (
     export -f fuzz_compile fuzz_flags
     export CC MODULE ROOT
 
-    printf '%s\n' "$ROOT/$MODULE/"*.c "$ROOT"/t/fuzz/{fuzz,json_check}.c |
+    printf '%s\n' "$ROOT/$MODULE/"{,*/}*.c "$ROOT"/t/fuzz/{fuzz,json_check}.c |
         xargs -P "$(nproc)" -I SOURCE bash -c 'fuzz_compile "$@"' - SOURCE "$out/module" ||
         fail "the fuzzers were not built"
 
@@ -96,6 +96,7 @@ fuzz_flags() {
         -fsanitize=address,undefined,$1 -fno-sanitize-recover=undefined
         -W -Wall -Wno-unused-parameter -Wno-unused-function
         -I $ROOT/$MODULE -I $ROOT/t/fuzz"
+    printf -- '-I %s\n' "$ROOT/$MODULE/"*/
 
     # nginx's own directories, which depend on its modules
     sed -n '/^ALL_INCS = /,/^$/s/^[^-]*\(-I [^ ]*\).*/\1/p' objs/Makefile

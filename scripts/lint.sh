@@ -8,7 +8,10 @@ lint() {
     build
 
     say "Style"
-    perl "$ROOT/scripts/style.pl" "$ROOT/$MODULE/"*.[ch] || status=1
+    perl "$ROOT/scripts/style.pl" "$ROOT/$MODULE/"{,*/}*.[ch] || status=1
+
+    say "Layers"
+    perl "$ROOT/scripts/layers.pl" "$ROOT/$MODULE" || status=1
 
     cd "$WORK/tree" || exit 1
     mapfile -t list < <(sed -n '/^ALL_INCS = /,/^$/s/^[^-]*-I \([^ ]*\).*/-I\n\1/p' objs/Makefile)
@@ -18,10 +21,10 @@ lint() {
     cppcheck --quiet --std=c99 --max-configs=1 --error-exitcode=1 -j "$(nproc)" \
         --enable=warning,performance,portability --inline-suppr \
         --suppress='*:src/*' --suppress='*:objs/*' --suppress=missingIncludeSystem \
-        -D__linux__ -D__x86_64__ "${list[@]}" "$ROOT/$MODULE/"*.c || status=1
+        -D__linux__ -D__x86_64__ "${list[@]}" "$ROOT/$MODULE/"{,*/}*.c || status=1
 
     say "clang-tidy"
-    printf '%s\n' "$ROOT/$MODULE/"*.c |
+    printf '%s\n' "$ROOT/$MODULE/"{,*/}*.c |
         xargs -P "$(nproc)" -I FILE clang-tidy --quiet --config-file="$ROOT/.clang-tidy" \
             FILE -- "${list[@]}" 2> /dev/null || status=1
 

@@ -142,7 +142,7 @@ fingerprint() {
     say "$flags"
     "${CC%% *}" --version
     cksum "$ROOT/config"
-    (cd "$ROOT" && echo "$MODULE"/*.[ch])
+    (cd "$ROOT" && echo "$MODULE"/{,*/}*.[ch])
     find -L "$SOURCE/src" "$SOURCE/auto" -type f -printf '%P %s %T@\n' | sort | cksum
 }
 

@@ -176,9 +176,9 @@ END
 # gcov, for the module alone.
 
 run_coverage() {
-    local status=0 objects
+    local status=0 objects=()
 
-    objects=$(find "$WORK/tree/objs/addon" -name 'ngx_http_token_*.gcno' -printf '%h\n' | head -n 1)
+    mapfile -t objects < <(find "$WORK/tree/objs/addon" -name 'ngx_http_token_*.gcno' -printf '%h\n' | sort -u)
     find "$WORK/tree/objs" -name '*.gcda' -delete
 
     # the workers of another user write here too
@@ -189,7 +189,7 @@ run_coverage() {
     (
         # where the compiler ran, since gcov looks for nginx's headers from there
         cd "$WORK/tree"
-        gcovr --root "$ROOT" --filter "$ROOT/$MODULE/" "$objects" \
+        gcovr --root "$ROOT" --filter "$ROOT/$MODULE/" "${objects[@]}" \
             --print-summary --txt "$WORK/coverage.txt" --html-details "$WORK/coverage.html"
         cat "$WORK/coverage.txt"
     )

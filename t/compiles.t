@@ -26,7 +26,7 @@ for my $compiler (qw(gcc clang)) {
     SKIP: {
         skip("no $compiler", 1) if system("$compiler --version > /dev/null 2>&1");
 
-        for my $source (glob "$ROOT/ngx_http_token_module/*.c") {
+        for my $source (glob "$ROOT/ngx_http_token_module/{,*/}*.c") {
             my $name = basename($source);
             my $output = `cd '$tree' && $compiler @flags $includes -o '$dir/$name.o' '$source' 2>&1`;
 

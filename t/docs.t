@@ -86,7 +86,7 @@ symlink $MODULE, "$dir/modules/ngx_http_token_module.so";
     is_deeply([grep { !$known{$_} } sort keys %documented], [],
         'every directive that is documented exists');
 
-    my $variables = slurp("$ROOT/ngx_http_token_module/ngx_http_token_variables.c");
+    my $variables = slurp("$ROOT/ngx_http_token_module/handlers/ngx_http_token_variables.c");
     my @variables = grep { !/internal/ } $variables =~ /ngx_string\("(token_proxy_\w+)"\)/g;
 
     is_deeply([grep { $directives !~ /`\$$_`/ } @variables], [],

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_token_grant.c"
+#include "ngx_http_token_form.c"
 #include "fuzz.h"
 
 

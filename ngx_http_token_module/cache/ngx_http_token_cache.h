@@ -1,0 +1,359 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The zone, its entries, and who waits for them.
+ */
+
+
+#ifndef _NGX_HTTP_TOKEN_CACHE_H_INCLUDED_
+#define _NGX_HTTP_TOKEN_CACHE_H_INCLUDED_
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+/* milliseconds of a clock that only goes forward, and goes on in suspend */
+
+typedef int64_t  ngx_http_token_time_t;
+
+
+/*
+ * A token in shared memory: a text that begins with the answer of the location
+ * that fetched it, and the places of all members in it.
+ */
+
+typedef struct {
+    uint32_t                        key;      /* offsets in the text */
+    uint32_t                        key_len;
+    uint32_t                        value;
+    uint32_t                        value_len;
+} ngx_http_token_span_t;
+
+
+typedef struct {
+    size_t                          size;     /* of all this */
+    ngx_http_token_time_t           asked;    /* when it was asked for */
+    ngx_http_token_time_t           expires;
+    ngx_http_token_time_t           refresh;  /* ahead of its expiry */
+    ngx_uint_t                      serial;   /* unlike any token's before */
+    uint32_t                        fields;   /* whose answer comes first */
+    uint32_t                        answer_len;
+    uint32_t                        hole;     /* the value of expires_in */
+    uint32_t                        hole_len; /* in the answer, 0 if none */
+    uint32_t                        token;    /* decoded, as a header has it */
+    uint32_t                        token_len; /* 0 if no header can have it */
+    uint32_t                        nmembers;
+    ngx_http_token_span_t           members[1];
+} ngx_http_token_stored_t;
+
+
+/* counts, for an operator: of what callers got, and of what fetches brought */
+
+#define NGX_HTTP_TOKEN_ENDPOINTS  16
+#define NGX_HTTP_TOKEN_OUTCOMES   NGX_HTTP_TOKEN_BACKOFF
+#define NGX_HTTP_TOKEN_BUCKETS    11
+
+
+typedef struct {
+    u_char                          name[64];  /* host, and port if any */
+    size_t                          len;
+    ngx_uint_t                      hits;
+    ngx_uint_t                      misses;
+    ngx_uint_t                      waits;
+    ngx_uint_t                      rejects;   /* in backoff */
+    ngx_uint_t                      refreshes;
+    ngx_uint_t                      outcomes[NGX_HTTP_TOKEN_OUTCOMES];
+    ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
+    uint64_t                        duration;  /* of all fetches, msec */
+} ngx_http_token_endpoint_t;
+
+
+/* an entry of the zone: one token request, whether it has a token or not */
+
+typedef struct {
+    ngx_rbtree_node_t               node;     /* the digest's first bytes */
+    ngx_queue_t                     queue;    /* by last use */
+    u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    ngx_http_token_stored_t        *stored;   /* NULL if there is no token */
+    ngx_http_token_time_t           asked;    /* the last one, here or gone */
+    ngx_uint_t                      endpoint; /* whose counts are its */
+
+    /* who fetches, and until when he is believed to be alive */
+
+    ngx_http_token_time_t           lease_until;
+    uint64_t                        lease;
+
+    /* how the last fetches ended */
+
+    ngx_http_token_time_t           retry_at;
+    ngx_uint_t                      failures;
+    ngx_uint_t                      failure;
+    ngx_uint_t                      generation;
+    ngx_http_token_time_t           dropped;   /* when a token was last */
+
+    unsigned                        waited:1;  /* in another worker too */
+    unsigned                        expired:1; /* had a token before */
+} ngx_http_token_node_t;
+
+
+typedef struct {
+    ngx_rbtree_t                    rbtree;
+    ngx_rbtree_node_t               sentinel;
+    ngx_queue_t                     queue;
+    ngx_uint_t                      generation;
+    ngx_atomic_t                    changing;  /* not whole if found set */
+    ngx_uint_t                      entries;
+    ngx_uint_t                      evictions;
+
+    /* the last one is for all that have no place of their own */
+
+    ngx_uint_t                      nendpoints;
+    ngx_http_token_endpoint_t       endpoints[NGX_HTTP_TOKEN_ENDPOINTS];
+} ngx_http_token_shctx_t;
+
+
+typedef struct {
+    ngx_slab_pool_t                *shpool;
+} ngx_http_token_zone_t;
+
+
+/* what a caller has to do, and what with */
+
+typedef enum {
+    NGX_HTTP_TOKEN_DO_SEND = 0,
+    NGX_HTTP_TOKEN_DO_FETCH,    /* he has the lease */
+    NGX_HTTP_TOKEN_DO_WAIT,     /* somebody else fetches */
+    NGX_HTTP_TOKEN_DO_FAIL,
+    NGX_HTTP_TOKEN_DO_PASS      /* the zone has no room */
+} ngx_http_token_do_e;
+
+
+typedef struct {
+    ngx_http_token_do_e             todo;
+    ngx_str_t                       answer;      /* to send */
+    time_t                          expires_in;  /* its remaining seconds */
+    ngx_uint_t                      refresh;     /* to send, has the lease */
+    uint64_t                        lease;       /* to fetch, or to refresh */
+    ngx_uint_t                      expired;     /* to fetch, not for the */
+                                                 /* first time */
+    ngx_msec_t                      recheck;     /* to wait, at most so long */
+    ngx_uint_t                      elsewhere;   /* to wait for another one */
+    ngx_uint_t                      outcome;     /* to fail */
+    time_t                          retry_after; /* to fail, seconds */
+    ngx_uint_t                      generation;
+    ngx_uint_t                      serial;      /* of the token */
+    ngx_str_t                      *scheme;      /* in: to send the token */
+                                                 /* alone, behind it */
+} ngx_http_token_lookup_t;
+
+
+/* ngx_http_token_zone.c */
+
+/* The init handler of the zone. */
+ngx_int_t ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data);
+
+
+extern ngx_uint_t  ngx_http_token_has_zones;
+
+/*
+ * Every change of a zone stands between these two.  A zone whose last holder
+ * died in between is emptied.  The returned context is valid until unlocked.
+ */
+ngx_http_token_shctx_t *ngx_http_token_zone_lock(ngx_http_token_zone_t *zone);
+void ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh);
+
+ngx_http_token_time_t ngx_http_token_now(void);
+
+/* ngx_http_token_node.c */
+
+ngx_http_token_node_t *ngx_http_token_node_find(ngx_http_token_shctx_t *sh,
+    u_char *digest);
+
+/*
+ * Finds an entry or makes one.  Returns NULL only if the zone holds not even
+ * that.
+ */
+ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, u_char *digest, ngx_str_t *endpoint);
+
+/*
+ * Copies a token into an entry, and gives it its serial.  Returns NGX_OK, or
+ * NGX_ERROR if the zone has no room for it.
+ */
+ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored);
+
+
+/* ngx_http_token_stored.c */
+
+/*
+ * Makes what is stored of a fetch's answer, for a lifetime in milliseconds
+ * from start.  Returns it in the pool, or NULL.
+ */
+ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members,
+    ngx_http_token_time_t start, int64_t lifetime);
+
+/* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_stored_answer(ngx_http_request_t *r,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
+ngx_int_t ngx_http_token_stored_token(ngx_http_request_t *r,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
+ngx_int_t ngx_http_token_stored_compose(ngx_http_request_t *r,
+    ngx_array_t *fields, ngx_http_token_stored_t *stored,
+    ngx_http_token_lookup_t *lookup);
+
+
+/* ngx_http_token_stats.c */
+
+/* The counts of the host of an endpoint's URL: an index in the context. */
+ngx_uint_t ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh,
+    ngx_str_t *url);
+void ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_lookup_t *lookup, ngx_uint_t waiting);
+void ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_fetch_t *fetch);
+
+/* By outcome of a fetch. */
+extern char  *ngx_http_token_outcome_names[];
+
+/* The upper bounds of the buckets in milliseconds; the last one has none. */
+extern ngx_msec_t  ngx_http_token_stats_bounds[];
+
+
+/* ngx_http_token_cache.c */
+
+/*
+ * Looks a token up, for a caller or, with waiting, for one who has waited
+ * since the given generation.  The answer is allocated in r->pool.  Returns
+ * NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
+
+/*
+ * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
+ * the endpoint is left alone for a while: longer each time.  What fails in
+ * this worker, before the endpoint is called, is no failure of the endpoint.
+ * Sets waited if there may be somebody in another worker who waits for it.
+ * Returns NGX_OK, or NGX_DECLINED if another fetch has taken over, and what
+ * this one has brought is of no use.
+ */
+ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored, ngx_uint_t *waited);
+
+/*
+ * Removes a token that turned out to be of no use, if it is still the one with
+ * that serial, but not again within min milliseconds.  Returns 1 if there is
+ * reason to get another one; *dropped says whether this call has removed it.
+ */
+ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
+    u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
+
+/* Counts a fetch of a location with that cache which is not kept in it. */
+void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
+    ngx_http_token_fetch_t *fetch);
+
+/* Says that the fetch is alive for another while. */
+void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_msec_t duration);
+
+/* How long a lease holds without being renewed. */
+ngx_msec_t ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf);
+
+
+/* ngx_http_token_wait.c */
+
+typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
+
+/* looks whether there is something for it: NGX_OK, NGX_AGAIN or NGX_ERROR */
+
+typedef ngx_int_t (*ngx_http_token_look_pt)(ngx_http_token_waiter_t *w);
+
+typedef void (*ngx_http_token_resume_pt)(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+
+/* a request that wants a token */
+
+struct ngx_http_token_waiter_s {
+    ngx_http_token_got_t            got;         /* the first member */
+
+    ngx_queue_t                     queue;
+    ngx_http_request_t             *request;
+    ngx_http_token_request_t       *token_request;
+    ngx_http_token_fetch_t         *fetch;       /* its own, without a cache */
+    ngx_http_token_zone_t          *zone;
+    u_char                         *digest;
+    ngx_http_token_look_pt          look;
+    ngx_http_token_resume_pt        resume;
+    ngx_str_t                      *scheme;      /* for the token, or NULL */
+    ngx_event_t                     event;       /* a timer, or posted */
+    ngx_msec_t                      deadline;
+    ngx_uint_t                      generation;
+
+    unsigned                        waiting:1;
+    unsigned                        queued:1;
+    unsigned                        elsewhere:1; /* is who fetches */
+    unsigned                        served:1;
+};
+
+/*
+ * Hands the result of a fetch to those who wait for it in this worker, or has
+ * them look again if it is NULL.
+ */
+void ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_http_token_fetch_t *fetch);
+
+/* Has the other workers look whether what theirs wait for is there. */
+void ngx_http_token_wake_elsewhere(void);
+
+/*
+ * Has a caller wait, with a digest for the fetch of another one, and notices
+ * if it leaves.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_wait_start(ngx_http_token_waiter_t *w);
+
+/*
+ * The same, and looks again after so many milliseconds.  Returns NGX_AGAIN or
+ * NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck);
+
+/* Hands it the result of a fetch; it is resumed from the event loop. */
+void ngx_http_token_wake(ngx_http_token_waiter_t *w,
+    ngx_http_token_fetch_t *fetch);
+
+ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
+
+ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
+
+
+/* ngx_http_token_refresh.c */
+
+/*
+ * Starts a fetch that no caller's fate touches.  It ends the lease, and wakes
+ * whoever waits, also if it cannot be started.
+ */
+void ngx_http_token_refresh(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest, uint64_t lease);
+
+
+/* ngx_http_token_get.c */
+
+/*
+ * Gets a token for r, from the cache or by a fetch: the answer of the token
+ * location or, with a scheme, the value of a header.  The request has to live
+ * as long as r.  Sets rc to NGX_OK if there is a result, to NGX_AGAIN if resume
+ * will be called with it, or to NGX_ERROR.
+ */
+ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *scheme,
+    ngx_http_token_resume_pt resume, ngx_int_t *rc);
+
+
+#endif /* _NGX_HTTP_TOKEN_CACHE_H_INCLUDED_ */

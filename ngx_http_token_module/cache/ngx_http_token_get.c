@@ -1,0 +1,227 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Who wants a token: served at once out of the cache, or when the fetch has
+ * ended that it waits for.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
+static ngx_int_t ngx_http_token_lead(ngx_http_token_waiter_t *w,
+    ngx_http_token_lookup_t *lookup);
+static ngx_int_t ngx_http_token_fetch_own(ngx_http_token_waiter_t *w);
+static void ngx_http_token_fetched(ngx_http_token_fetch_t *fetch);
+
+
+ngx_http_token_got_t *
+ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc)
+{
+    ngx_http_token_waiter_t  *w;
+
+    *rc = NGX_ERROR;
+
+    w = ngx_pcalloc(r->pool, sizeof(ngx_http_token_waiter_t));
+    if (w == NULL) {
+        return NULL;
+    }
+
+    w->request = r;
+    w->token_request = request;
+    w->look = ngx_http_token_follow;
+    w->resume = resume;
+    w->scheme = scheme;
+
+    if (request->tlcf->cache == NULL || request->refresh_grant) {
+        *rc = ngx_http_token_fetch_own(w);
+        return &w->got;
+    }
+
+    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
+    w->zone = request->tlcf->cache->data;
+
+    w->digest = ngx_http_token_request_digest(r, request);
+    if (w->digest == NULL) {
+        return NULL;
+    }
+
+    w->got.digest = w->digest;
+
+    *rc = ngx_http_token_follow(w);
+
+    return &w->got;
+}
+
+
+/* NGX_OK if there is a result, good or bad */
+
+static ngx_int_t
+ngx_http_token_follow(ngx_http_token_waiter_t *w)
+{
+    ngx_http_token_lookup_t  lookup;
+
+    lookup.generation = w->generation;
+    lookup.scheme = w->scheme;
+
+    if (ngx_http_token_cache_lookup(w->request, w->token_request,
+                                    w->digest, w->waiting, &lookup)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    w->generation = lookup.generation;
+    w->elsewhere = 0;
+
+    switch (lookup.todo) {
+
+    case NGX_HTTP_TOKEN_DO_SEND:
+        w->got.outcome = NGX_HTTP_TOKEN_OK;
+        w->got.answer = lookup.answer;
+        w->got.expires_in = lookup.expires_in;
+        w->got.serial = lookup.serial;
+
+        if (lookup.refresh) {
+            ngx_http_token_refresh(w->request, w->token_request, w->digest,
+                                   lookup.lease);
+        }
+
+        return NGX_OK;
+
+    case NGX_HTTP_TOKEN_DO_FETCH:
+        return ngx_http_token_lead(w, &lookup);
+
+    case NGX_HTTP_TOKEN_DO_WAIT:
+
+        w->elsewhere = lookup.elsewhere;
+
+        if (!w->waiting) {
+            w->got.cache_status = NGX_HTTP_TOKEN_CACHE_WAIT;
+        }
+
+        return ngx_http_token_wait(w, lookup.recheck);
+
+    case NGX_HTTP_TOKEN_DO_FAIL:
+        w->got.outcome = lookup.outcome;
+        w->got.retry_after = lookup.retry_after;
+
+        return NGX_OK;
+
+    default: /* NGX_HTTP_TOKEN_DO_PASS */
+
+        if (!w->waiting) {
+            w->digest = NULL;
+            w->got.digest = NULL;
+
+            return ngx_http_token_fetch_own(w);
+        }
+
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        return NGX_OK;
+    }
+}
+
+
+/* the caller has the fetch made that others will wait for as well */
+
+static ngx_int_t
+ngx_http_token_lead(ngx_http_token_waiter_t *w,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              waited;
+    ngx_http_token_fetch_t  fetch;
+
+    if (!w->waiting) {
+        w->got.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
+                                              : NGX_HTTP_TOKEN_CACHE_MISS;
+    }
+
+    rc = ngx_http_token_wait(w, NGX_TIMER_INFINITE);
+
+    if (rc != NGX_AGAIN) {
+        ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
+
+        fetch.request = w->token_request;
+        fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        (void) ngx_http_token_cache_end(w->zone, w->digest, lookup->lease,
+                                        &fetch, NULL, &waited);
+
+        if (waited) {
+            ngx_http_token_wake_elsewhere();
+        }
+
+        return rc;
+    }
+
+    /* if it fails at once, the waiter is told as if it failed later */
+
+    ngx_http_token_refresh(w->request, w->token_request, w->digest,
+                           lookup->lease);
+
+    return NGX_AGAIN;
+}
+
+
+/* the fetch is for this caller alone, and ends with it */
+
+static ngx_int_t
+ngx_http_token_fetch_own(ngx_http_token_waiter_t *w)
+{
+    ngx_int_t                rc;
+    ngx_http_token_fetch_t  *fetch;
+
+    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+
+    fetch = ngx_http_token_fetch_create(w->token_request->tlcf,
+                                        w->request->connection->log);
+    if (fetch == NULL) {
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        return NGX_OK;
+    }
+
+    fetch->handler = ngx_http_token_fetched;
+    fetch->data = w;
+
+    rc = ngx_http_token_wait_start(w);
+
+    if (rc != NGX_OK) {
+        ngx_http_token_fetch_close(fetch);
+        return rc;
+    }
+
+    w->fetch = fetch;
+
+    /* if it fails at once, the caller is told as if it failed later */
+
+    ngx_http_token_fetch_start(fetch, w->token_request);
+
+    return NGX_AGAIN;
+}
+
+
+/* the handler of a caller's own fetch */
+
+static void
+ngx_http_token_fetched(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_token_waiter_t    *w = fetch->data;
+
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = fetch->request->tlcf;
+
+    if (tlcf->cache) {
+        ngx_http_token_cache_count(tlcf->cache->data, fetch);
+    }
+
+    w->fetch = NULL;
+
+    ngx_http_token_wake(w, fetch);
+}

@@ -1,0 +1,235 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * A fetch for the cache: it holds the lease of its entry while it runs, and
+ * what it brings is for whoever waits.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+typedef struct {
+    ngx_http_token_fetch_t         *fetch;
+    ngx_http_token_request_t        request;
+    ngx_http_token_zone_t          *zone;
+    u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    uint64_t                        lease;
+    ngx_http_token_time_t           start;
+    ngx_event_t                     renewal;
+} ngx_http_token_refresh_t;
+
+
+static ngx_http_token_refresh_t *ngx_http_token_refresh_create(
+    ngx_http_request_t *r, ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_refresh_copy(ngx_pool_t *pool,
+    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
+static void ngx_http_token_refresh_renew(ngx_event_t *ev);
+static void ngx_http_token_refresh_end(ngx_http_token_fetch_t *fetch);
+static ngx_http_token_stored_t *ngx_http_token_refresh_stored(
+    ngx_http_token_refresh_t *refresh);
+static void ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
+    u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored);
+
+
+void
+ngx_http_token_refresh(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest, uint64_t lease)
+{
+    ngx_http_token_fetch_t      fetch;
+    ngx_http_token_refresh_t   *refresh;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    refresh = ngx_http_token_refresh_create(r, request);
+
+    if (refresh == NULL) {
+        ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
+
+        fetch.request = request;
+        fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+        ngx_http_token_refresh_settle(tlcf->cache->data, digest, lease,
+                                      &fetch, NULL);
+        return;
+    }
+
+    ngx_memcpy(refresh->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+    refresh->lease = lease;
+
+    ngx_add_timer(&refresh->renewal, ngx_http_token_lease_time(tlcf) / 2);
+
+    ngx_http_token_fetch_start(refresh->fetch, &refresh->request);
+}
+
+
+static ngx_http_token_refresh_t *
+ngx_http_token_refresh_create(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    ngx_pool_t                *pool;
+    ngx_http_token_fetch_t    *fetch;
+    ngx_http_token_refresh_t  *refresh;
+
+    fetch = ngx_http_token_fetch_create(request->tlcf, r->connection->log);
+    if (fetch == NULL) {
+        return NULL;
+    }
+
+    pool = fetch->main->pool;
+
+    refresh = ngx_pcalloc(pool, sizeof(ngx_http_token_refresh_t));
+
+    if (refresh == NULL
+        || ngx_http_token_refresh_copy(pool, &refresh->request, request)
+           != NGX_OK)
+    {
+        ngx_http_token_fetch_close(fetch);
+        return NULL;
+    }
+
+    fetch->handler = ngx_http_token_refresh_end;
+    fetch->data = refresh;
+
+    refresh->fetch = fetch;
+    refresh->zone = request->tlcf->cache->data;
+    refresh->start = ngx_http_token_now();
+
+    refresh->renewal.handler = ngx_http_token_refresh_renew;
+    refresh->renewal.data = refresh;
+    refresh->renewal.log = fetch->main->connection->log;
+
+    return refresh;
+}
+
+
+/* what is not constant belongs to the caller, who may leave */
+
+static ngx_int_t
+ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
+    ngx_http_token_request_t *src)
+{
+    ngx_uint_t   i;
+    ngx_str_t   *from[6], *to[6];
+
+    *dst = *src;
+
+    if (src->tlcf->digest) {
+        return NGX_OK;
+    }
+
+    from[0] = &src->endpoint;
+    from[1] = &src->authorization;
+    from[2] = &src->body;
+    from[3] = &src->client_id;
+    from[4] = &src->secret;
+    from[5] = &src->audience;
+
+    to[0] = &dst->endpoint;
+    to[1] = &dst->authorization;
+    to[2] = &dst->body;
+    to[3] = &dst->client_id;
+    to[4] = &dst->secret;
+    to[5] = &dst->audience;
+
+    for (i = 0; i < 6; i++) {
+        if (from[i]->len == 0) {
+            continue;
+        }
+
+        to[i]->data = ngx_pstrdup(pool, from[i]);
+        if (to[i]->data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_refresh_renew(ngx_event_t *ev)
+{
+    ngx_msec_t                 lease;
+    ngx_http_token_refresh_t  *refresh;
+
+    refresh = ev->data;
+
+    lease = ngx_http_token_lease_time(refresh->request.tlcf);
+
+    ngx_http_token_cache_renew(refresh->zone, refresh->digest, refresh->lease,
+                               lease);
+
+    ngx_add_timer(ev, lease / 2);
+}
+
+
+/* the handler of the fetch */
+
+static void
+ngx_http_token_refresh_end(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_token_refresh_t  *refresh = fetch->data;
+
+    if (refresh->renewal.timer_set) {
+        ngx_del_timer(&refresh->renewal);
+    }
+
+    ngx_http_token_refresh_settle(refresh->zone, refresh->digest,
+                                  refresh->lease, fetch,
+                                  ngx_http_token_refresh_stored(refresh));
+}
+
+
+/* what the cache keeps, or NULL */
+
+static ngx_http_token_stored_t *
+ngx_http_token_refresh_stored(ngx_http_token_refresh_t *refresh)
+{
+    int64_t                     lifetime;
+    ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    fetch = refresh->fetch;
+    tlcf = refresh->request.tlcf;
+
+    if (fetch->outcome != NGX_HTTP_TOKEN_OK) {
+        return NULL;
+    }
+
+    lifetime = ngx_http_token_json_lifetime(fetch->members);
+
+    if (lifetime == -1) {
+        lifetime = (int64_t) tlcf->cache_default_ttl * 1000;
+    }
+
+    if (lifetime <= 0) {
+        return NULL;
+    }
+
+    return ngx_http_token_stored_make(fetch->main->pool, tlcf, fetch->members,
+                                      refresh->start, lifetime);
+}
+
+
+/* tells the cache, and whoever waits */
+
+static void
+ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease, ngx_http_token_fetch_t *fetch,
+    ngx_http_token_stored_t *stored)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  waited;
+
+    rc = ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
+
+    ngx_http_token_wake_here(zone, digest, (rc == NGX_OK) ? fetch : NULL);
+
+    if (waited) {
+        ngx_http_token_wake_elsewhere();
+    }
+}

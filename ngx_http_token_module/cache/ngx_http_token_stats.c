@@ -1,0 +1,125 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Counting, under the lock that a lookup or the end of a fetch holds anyway.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+/* by outcome of a fetch */
+
+char  *ngx_http_token_outcome_names[] = {
+    "ok", "internal", "unreachable", "timeout", "incomplete", "invalid",
+    "refused", "busy", "broken", "invalid_grant"
+};
+
+
+ngx_msec_t  ngx_http_token_stats_bounds[] = {
+    5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000
+};
+
+
+ngx_uint_t
+ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh, ngx_str_t *url)
+{
+    u_char                     *p, *last, *host;
+    size_t                      len;
+    ngx_uint_t                  i;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    last = url->data + url->len;
+
+    host = ngx_strlchr(url->data, last, '/');
+    host = (host && last - host > 1) ? host + 2 : url->data;
+
+    for (p = host; p < last && *p != '/' && *p != '?'; p++) { /* void */ }
+
+    len = ngx_min((size_t) (p - host), sizeof(sh->endpoints[0].name));
+
+    for (i = 0; i < sh->nendpoints; i++) {
+        endpoint = &sh->endpoints[i];
+
+        if (endpoint->len == len
+            && ngx_strncmp(endpoint->name, host, len) == 0)
+        {
+            return i;
+        }
+    }
+
+    if (i == NGX_HTTP_TOKEN_ENDPOINTS) {
+        return NGX_HTTP_TOKEN_ENDPOINTS - 1;
+    }
+
+    endpoint = &sh->endpoints[i];
+
+    if (i == NGX_HTTP_TOKEN_ENDPOINTS - 1) {
+        endpoint->len = sizeof("others") - 1;
+        ngx_memcpy(endpoint->name, "others", sizeof("others") - 1);
+
+    } else {
+        endpoint->len = len;
+        ngx_memcpy(endpoint->name, host, len);
+    }
+
+    sh->nendpoints++;
+
+    return i;
+}
+
+
+void
+ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_lookup_t *lookup, ngx_uint_t waiting)
+{
+    if (lookup->refresh) {
+        endpoint->refreshes++;
+    }
+
+    if (waiting) {
+
+        /* counted when the caller came */
+
+        return;
+    }
+
+    switch (lookup->todo) {
+
+    case NGX_HTTP_TOKEN_DO_SEND:
+        endpoint->hits++;
+        break;
+
+    case NGX_HTTP_TOKEN_DO_FETCH:
+        endpoint->misses++;
+        break;
+
+    case NGX_HTTP_TOKEN_DO_WAIT:
+        endpoint->waits++;
+        break;
+
+    default:
+        endpoint->rejects++;
+        break;
+    }
+}
+
+
+void
+ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_uint_t  i;
+
+    endpoint->outcomes[fetch->outcome]++;
+    endpoint->duration += fetch->upstream_time;
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS - 1; i++) {
+        if (fetch->upstream_time <= ngx_http_token_stats_bounds[i]) {
+            break;
+        }
+    }
+
+    endpoint->buckets[i]++;
+}

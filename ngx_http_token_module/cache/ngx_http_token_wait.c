@@ -1,0 +1,415 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Callers that wait, and what wakes them, in this worker or in another one.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+#if (NGX_HAVE_EVENTFD)
+#include <sys/eventfd.h>
+#endif
+
+
+#define NGX_HTTP_TOKEN_WAITERS  256
+
+/* where workers cannot wake each other, in milliseconds */
+
+#define NGX_HTTP_TOKEN_POLL     50
+
+
+static ngx_int_t ngx_http_token_wait_client(ngx_http_request_t *r);
+static void ngx_http_token_wait_handler(ngx_event_t *ev);
+static void ngx_http_token_wait_end(void *data);
+#if (NGX_HAVE_EVENTFD)
+static void ngx_http_token_news_handler(ngx_event_t *ev);
+#endif
+
+
+/* who waits in this worker, by digest */
+
+static ngx_queue_t  ngx_http_token_waiters[NGX_HTTP_TOKEN_WAITERS];
+
+
+/*
+ * One descriptor for all workers, those of before a reload too: nobody reads
+ * it, and each write is an event in each worker.
+ */
+
+static int         ngx_http_token_news = -1;
+static ngx_uint_t  ngx_http_token_news_added;
+
+
+ngx_int_t
+ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
+{
+    ngx_int_t   rc;
+    ngx_msec_t  left;
+
+    if (!w->waiting) {
+        rc = ngx_http_token_wait_start(w);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    left = w->deadline - ngx_current_msec;
+
+    if (w->elsewhere && !ngx_http_token_news_added) {
+        recheck = NGX_HTTP_TOKEN_POLL;
+    }
+
+    ngx_add_timer(&w->event, ngx_min(left, recheck));
+
+    return NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
+{
+    ngx_http_request_t  *r;
+    ngx_http_cleanup_t  *cln;
+
+    r = w->request;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_token_wait_client(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    cln->handler = ngx_http_token_wait_end;
+    cln->data = w;
+
+    w->event.handler = ngx_http_token_wait_handler;
+    w->event.data = w;
+    w->event.log = r->connection->log;
+
+    w->waiting = 1;
+
+    if (w->digest) {
+        w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
+
+        w->queued = 1;
+        ngx_queue_insert_tail(&ngx_http_token_waiters[w->digest[0]],
+                              &w->queue);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Notices a client that leaves, as an upstream does.  Its body stays where it
+ * is: nginx gives a body that is being dropped lingering_timeout, which the
+ * wait may exceed.
+ */
+
+static ngx_int_t
+ngx_http_token_wait_client(ngx_http_request_t *r)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (r->discard_body) {
+        return NGX_OK;
+    }
+
+    if (tlcf->ignore_client_abort) {
+        r->read_event_handler = ngx_http_block_reading;
+        return NGX_OK;
+    }
+
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_wait_handler(ngx_event_t *ev)
+{
+    ngx_int_t                 rc;
+    ngx_connection_t         *c;
+    ngx_http_request_t       *r;
+    ngx_http_token_waiter_t  *w;
+
+    w = ev->data;
+    r = w->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "http token wait: %d, served: %d, timedout: %d",
+                   w->waiting, w->served, ev->timedout);
+
+    ev->timedout = 0;
+
+    if (w->served) {
+        rc = NGX_OK;
+
+    } else if (w->digest
+               && (ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0)
+    {
+        w->got.outcome = NGX_HTTP_TOKEN_TIMEOUT;
+        rc = NGX_OK;
+
+    } else {
+        rc = w->look(w);
+    }
+
+    if (rc == NGX_ERROR) {
+        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+    }
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_token_wait_end(w);
+        w->resume(r, &w->got);
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* leaves nothing behind, whatever ends the request */
+
+static void
+ngx_http_token_wait_end(void *data)
+{
+    ngx_http_token_waiter_t  *w = data;
+
+    ngx_http_token_fetch_t   *fetch;
+
+    if (w->queued) {
+        ngx_queue_remove(&w->queue);
+        w->queued = 0;
+    }
+
+    if (w->event.timer_set) {
+        ngx_del_timer(&w->event);
+    }
+
+    if (w->event.posted) {
+        ngx_delete_posted_event(&w->event);
+    }
+
+    if (w->fetch) {
+        fetch = w->fetch;
+        w->fetch = NULL;
+
+        ngx_http_token_fetch_close(fetch);
+    }
+}
+
+
+void
+ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_queue_t              *q, *next, *queue;
+    ngx_http_token_waiter_t  *w;
+
+    queue = &ngx_http_token_waiters[digest[0]];
+
+    for (q = ngx_queue_head(queue); q != ngx_queue_sentinel(queue); q = next) {
+
+        next = ngx_queue_next(q);
+
+        w = ngx_queue_data(q, ngx_http_token_waiter_t, queue);
+
+        if (w->zone->shpool == zone->shpool
+            && ngx_memcmp(w->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN) == 0)
+        {
+            if (fetch) {
+                ngx_http_token_wake(w, fetch);
+
+            } else {
+                ngx_post_event(&w->event, &ngx_posted_events);
+            }
+        }
+    }
+}
+
+
+void
+ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
+{
+    int64_t  lifetime;
+
+    w->served = 1;
+
+    w->got.outcome = fetch->outcome;
+    w->got.retry_after = fetch->retry_after;
+    w->got.serial = fetch->serial;
+    w->got.fetched = 1;
+    w->got.upstream_status = fetch->upstream_status;
+    w->got.upstream_time = fetch->upstream_time;
+
+    if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
+
+        lifetime = ngx_http_token_json_lifetime(fetch->members);
+        w->got.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
+
+        if (ngx_http_token_answer_of(w->request->pool, w->token_request->tlcf,
+                                     fetch->members, w->scheme, &w->got.answer)
+            != NGX_OK)
+        {
+            w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        }
+    }
+
+    if (w->queued) {
+        ngx_queue_remove(&w->queue);
+        w->queued = 0;
+    }
+
+    if (w->event.timer_set) {
+        ngx_del_timer(&w->event);
+    }
+
+    ngx_post_event(&w->event, &ngx_posted_events);
+}
+
+
+ngx_int_t
+ngx_http_token_init_module(ngx_cycle_t *cycle)
+{
+#if (NGX_HAVE_EVENTFD)
+
+    if (ngx_http_token_news != -1 || !ngx_http_token_has_zones) {
+        return NGX_OK;
+    }
+
+    ngx_http_token_news = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+
+    if (ngx_http_token_news == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "eventfd() failed");
+        return NGX_ERROR;
+    }
+
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t         i;
+#if (NGX_HAVE_EVENTFD)
+    ngx_connection_t  *c;
+#endif
+
+    for (i = 0; i < NGX_HTTP_TOKEN_WAITERS; i++) {
+        ngx_queue_init(&ngx_http_token_waiters[i]);
+    }
+
+#if (NGX_HAVE_EVENTFD)
+
+    ngx_http_token_news_added = 0;
+
+    if (ngx_http_token_news == -1
+        || !(ngx_event_flags & NGX_USE_CLEAR_EVENT)
+        || (ngx_process != NGX_PROCESS_WORKER
+            && ngx_process != NGX_PROCESS_SINGLE))
+    {
+        return NGX_OK;
+    }
+
+    c = ngx_get_connection(ngx_http_token_news, cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->log = cycle->log;
+    c->read->log = cycle->log;
+    c->write->log = cycle->log;
+
+    /* as the channel to the master, it is open until the worker has exited */
+
+    c->read->channel = 1;
+    c->write->channel = 1;
+
+    c->read->handler = ngx_http_token_news_handler;
+
+    if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_token_news_added = 1;
+
+#endif
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_token_wake_elsewhere(void)
+{
+#if (NGX_HAVE_EVENTFD)
+
+    uint64_t  one;
+
+    one = 1;
+
+    if (ngx_http_token_news != -1
+        && write(ngx_http_token_news, &one, sizeof(uint64_t)) == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                      "write() to eventfd failed");
+    }
+
+#endif
+}
+
+
+#if (NGX_HAVE_EVENTFD)
+
+static void
+ngx_http_token_news_handler(ngx_event_t *ev)
+{
+    ngx_uint_t                i;
+    ngx_queue_t              *q, *queue;
+    ngx_http_token_waiter_t  *w;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "http token news");
+
+    for (i = 0; i < NGX_HTTP_TOKEN_WAITERS; i++) {
+
+        queue = &ngx_http_token_waiters[i];
+
+        for (q = ngx_queue_head(queue);
+             q != ngx_queue_sentinel(queue);
+             q = ngx_queue_next(q))
+        {
+            w = ngx_queue_data(q, ngx_http_token_waiter_t, queue);
+
+            if (w->elsewhere) {
+                ngx_post_event(&w->event, &ngx_posted_events);
+            }
+        }
+    }
+}
+
+#endif

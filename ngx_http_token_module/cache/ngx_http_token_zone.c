@@ -1,0 +1,200 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The shared-memory zone: its birth, its lock, its clock.
+ */
+
+
+#include "ngx_http_token_cache.h"
+
+
+static ngx_int_t ngx_http_token_zone_fill(ngx_slab_pool_t *shpool);
+static void ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
+    ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
+
+
+/* set in the master, before workers are forked */
+
+ngx_uint_t  ngx_http_token_has_zones;
+
+
+ngx_int_t
+ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_http_token_zone_t  *ozone = data;
+
+    size_t                  len;
+    ngx_slab_pool_t        *shpool;
+    ngx_http_token_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    if (ozone) {
+
+        /* a reload keeps the tokens, and old workers go on using them */
+
+        zone->shpool = ozone->shpool;
+
+        return NGX_OK;
+    }
+
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    zone->shpool = shpool;
+
+    if (shm_zone->shm.exists) {
+        return NGX_OK;
+    }
+
+    len = sizeof(" in token_proxy_cache_zone \"\"") + shm_zone->shm.name.len;
+
+    if (ngx_http_token_zone_fill(shpool) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    shpool->log_ctx = ngx_slab_alloc(shpool, len);
+    if (shpool->log_ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(shpool->log_ctx, " in token_proxy_cache_zone \"%V\"%Z",
+                &shm_zone->shm.name);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_zone_fill(ngx_slab_pool_t *shpool)
+{
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_slab_calloc_locked(shpool, sizeof(ngx_http_token_shctx_t));
+    if (sh == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_rbtree_init(&sh->rbtree, &sh->sentinel,
+                    ngx_http_token_rbtree_insert_value);
+
+    ngx_queue_init(&sh->queue);
+
+    shpool->data = sh;
+
+    /* a full zone evicts, that is no event for a log */
+
+    shpool->log_nomem = 0;
+
+    return NGX_OK;
+}
+
+
+ngx_http_token_shctx_t *
+ngx_http_token_zone_lock(ngx_http_token_zone_t *zone)
+{
+    ngx_slab_pool_t         *shpool;
+    ngx_http_token_shctx_t  *sh;
+
+    shpool = zone->shpool;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    sh = shpool->data;
+
+    if (sh->changing) {
+
+        /*
+         * The master has freed the lock of a worker that died while it changed
+         * the zone: neither tree nor slabs can be relied on.
+         */
+
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "a worker died while it changed a token cache, "
+                      "which is emptied");
+
+        ngx_slab_init(shpool);
+
+        /* the first allocation of an empty zone cannot fail */
+
+        (void) ngx_http_token_zone_fill(shpool);
+
+        sh = shpool->data;
+    }
+
+    sh->changing = 1;
+    ngx_memory_barrier();
+
+    return sh;
+}
+
+
+void
+ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh)
+{
+    ngx_memory_barrier();
+    sh->changing = 0;
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+}
+
+
+static void
+ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
+    ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel)
+{
+    ngx_rbtree_node_t      **p;
+    ngx_http_token_node_t   *tn, *tnt;
+
+    for ( ;; ) {
+
+        if (node->key < temp->key) {
+            p = &temp->left;
+
+        } else if (node->key > temp->key) {
+            p = &temp->right;
+
+        } else {
+
+            /* the node is the first member */
+
+            tn = (ngx_http_token_node_t *) node;
+            tnt = (ngx_http_token_node_t *) temp;
+
+            p = (ngx_memcmp(tn->digest, tnt->digest,
+                            NGX_HTTP_TOKEN_DIGEST_LEN)
+                 < 0)
+                ? &temp->left : &temp->right;
+        }
+
+        if (*p == sentinel) {
+            break;
+        }
+
+        temp = *p;
+    }
+
+    *p = node;
+    node->parent = temp;
+    node->left = sentinel;
+    node->right = sentinel;
+    ngx_rbt_red(node);
+}
+
+
+ngx_http_token_time_t
+ngx_http_token_now(void)
+{
+#ifdef CLOCK_BOOTTIME
+
+    struct timespec  ts;
+
+    if (clock_gettime(CLOCK_BOOTTIME, &ts) == 0) {
+        return (ngx_http_token_time_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    }
+
+#endif
+
+    return (ngx_http_token_time_t) ngx_current_msec;
+}

@@ -1,0 +1,491 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The directives of client authentication, RFC 6749 2.3, RFC 7523, RFC 8705.
+ */
+
+
+#include "ngx_http_token_conf.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+
+static char *ngx_http_token_auth_parameter(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *directive, ngx_str_t *value);
+static char *ngx_http_token_load_key(ngx_conf_t *cf,
+    ngx_http_token_key_t *key);
+static int ngx_http_token_no_password(char *buf, int size, int rwflag,
+    void *data);
+static void ngx_http_token_free_key(void *data);
+static char *ngx_http_token_choose_alg(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_check_key(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_init_identity(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_fingerprint(EVP_PKEY *key, u_char *digest);
+
+
+static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
+    { ngx_string("client_secret_basic"), NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC },
+    { ngx_string("client_secret_post"), NGX_HTTP_TOKEN_CLIENT_SECRET_POST },
+    { ngx_string("client_secret_jwt"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT },
+    { ngx_string("private_key_jwt"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT },
+    { ngx_string("none"), NGX_HTTP_TOKEN_AUTH_NONE },
+    { ngx_null_string, 0 }
+};
+
+
+char *
+ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t        *value;
+    ngx_conf_enum_t  *method;
+
+    if (tlcf->auth_method != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (method = ngx_http_token_auth_methods; method->name.len; method++) {
+        if (ngx_strcmp(value[1].data, method->name.data) == 0) {
+            break;
+        }
+    }
+
+    if (method->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown method \"%V\" in \"%V\"",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->auth_method = method->value;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_token_auth_parameter(cf, tlcf, &cmd->name, &value[2]);
+}
+
+
+static char *
+ngx_http_token_auth_parameter(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *directive, ngx_str_t *value)
+{
+    ngx_uint_t  basic, jwt;
+
+    basic = (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+
+    jwt = (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
+           || tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+
+    if (ngx_strncmp(value->data, "encoding=", 9) == 0 && !basic) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" has an encoding with "
+                           "\"client_secret_basic\" only", directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_strncmp(value->data, "alg=", 4) == 0) {
+
+        if (!jwt) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" has an algorithm with "
+                               "\"client_secret_jwt\" and "
+                               "\"private_key_jwt\" only", directive);
+            return NGX_CONF_ERROR;
+        }
+
+        tlcf->auth_alg.data = value->data + 4;
+        tlcf->auth_alg.len = value->len - 4;
+
+        if (tlcf->auth_alg.len
+            && ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
+                                       NULL))
+        {
+            return NGX_CONF_OK;
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown algorithm \"%V\" of this method in \"%V\"",
+                           &tlcf->auth_alg, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (basic && ngx_strcmp(value->data, "encoding=form") == 0) {
+        tlcf->auth_form = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (basic && ngx_strcmp(value->data, "encoding=raw") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\" in \"%V\"", value, directive);
+
+    return NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t             *value;
+    ngx_pool_cleanup_t    *cln;
+    ngx_http_token_key_t  *key;
+
+    if (tlcf->private_key != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "needs the path of a file";
+    }
+
+    key = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_key_t));
+    if (key == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_http_token_free_key;
+    cln->data = key;
+
+    key->name = value[1];
+    key->file = cf->conf_file->file.name.data;
+    key->line = cf->conf_file->line;
+
+    if (ngx_http_token_load_key(cf, key) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->private_key = key;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
+{
+    BIO        *bio;
+    ngx_str_t   text, *directive;
+
+    if (ngx_http_token_value_file(cf, &key->name, &text) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    directive = cf->args->elts;
+
+    bio = BIO_new_mem_buf(text.data, text.len);
+
+    if (bio) {
+        key->pkey = PEM_read_bio_PrivateKey(bio, NULL,
+                                            ngx_http_token_no_password, NULL);
+        BIO_free(bio);
+    }
+
+    ngx_explicit_memzero(text.data, text.len);
+
+    if (key->pkey) {
+        return NGX_CONF_OK;
+    }
+
+    /* what OpenSSL says of a file that is none is "unsupported" */
+
+    ERR_clear_error();
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"%V\" of \"%V\" is not a PEM file with a private key "
+                       "that needs no password", &key->name, directive);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/* OpenSSL would ask for it at the terminal */
+
+static int
+ngx_http_token_no_password(char *buf, int size, int rwflag, void *data)
+{
+    return -1;
+}
+
+
+static void
+ngx_http_token_free_key(void *data)
+{
+    ngx_http_token_key_t *key = data;
+
+    EVP_PKEY_free(key->pkey);
+    key->pkey = NULL;
+}
+
+
+char *
+ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char       *rv, *wrong;
+    ngx_str_t  *value;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    value = cf->args->elts;
+
+    wrong = ngx_http_token_check_credential(&value[1]);
+
+    if (wrong) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the value of \"%V\" %s",
+                           &cmd->name, wrong);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    char  *rv, *wrong;
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK || tlcf->audience->lengths) {
+        return rv;
+    }
+
+    wrong = ngx_http_token_check_credential(&tlcf->audience->value);
+
+    if (wrong) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the value of \"%V\" %s",
+                           &cmd->name, wrong);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+void
+ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    if (conf->auth_method == NGX_CONF_UNSET_UINT) {
+        conf->auth_form = prev->auth_form;
+        conf->auth_alg = prev->auth_alg;
+    }
+
+    ngx_conf_merge_uint_value(conf->auth_method, prev->auth_method,
+                              NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+    ngx_conf_merge_ptr_value(conf->private_key, prev->private_key, NULL);
+    ngx_conf_merge_str_value(conf->key_id, prev->key_id, "");
+
+    if (conf->audience == NULL) {
+        conf->audience = prev->audience;
+    }
+}
+
+
+char *
+ngx_http_token_init_auth(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
+        || tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT)
+    {
+        if (ngx_http_token_choose_alg(cf, tlcf) != NGX_CONF_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+    } else {
+        tlcf->audience = NULL;
+    }
+
+    return ngx_http_token_init_identity(cf, tlcf);
+}
+
+
+static char *
+ngx_http_token_choose_alg(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_http_token_value_t  *secret;
+
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
+        return ngx_http_token_check_key(cf, tlcf);
+    }
+
+    tlcf->alg = ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
+                                        NULL);
+    secret = tlcf->client_secret;
+
+    if (secret->complex == NULL
+        && secret->text.len * 8 < (size_t) tlcf->alg->bits)
+    {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "the client secret is shorter than the %d bytes "
+                           "that RFC 7518 wants for %V", tlcf->alg->bits / 8,
+                           &tlcf->alg->name);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_str_t              text, signature;
+    ngx_http_token_key_t  *key;
+
+    key = tlcf->private_key;
+
+    if (key == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"token_proxy_auth_method private_key_jwt\" needs "
+                           "\"token_proxy_private_key\"");
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->alg = ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
+                                        key->pkey);
+
+    ngx_str_set(&text, "any");
+
+    /* some keys are restricted in ways of their own */
+
+    if (tlcf->alg
+        && ngx_http_token_sign(cf->temp_pool, tlcf->alg, key->pkey, &text,
+                               &signature)
+           == NGX_OK)
+    {
+        return NGX_CONF_OK;
+    }
+
+    ERR_clear_error();
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "key \"%V\" of \"token_proxy_private_key\" does not fit "
+                  "%s%V of \"token_proxy_auth_method private_key_jwt\" "
+                  "in %s:%ui", &key->name,
+                  tlcf->auth_alg.len ? "algorithm " : "any algorithm",
+                  &tlcf->auth_alg, key->file, key->line);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/*
+ * For the cache: what a token depends on, and neither the header nor the body
+ * tells.  A key is known by its public half.
+ */
+
+static char *
+ngx_http_token_init_identity(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    u_char                    *p, digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    ngx_str_t                  certificate;
+#if (NGX_HTTP_SSL)
+    ngx_http_upstream_conf_t  *ucf;
+#endif
+
+    ngx_str_null(&certificate);
+    ngx_memzero(digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+        && ngx_http_token_fingerprint(tlcf->private_key->pkey, digest)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+#if (NGX_HTTP_SSL)
+
+    ucf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+
+    if (ucf->ssl_certificate) {
+        certificate = ucf->ssl_certificate->value;
+    }
+
+#endif
+
+    /* each part ends with a NUL, or has one length */
+
+    tlcf->identity.len = NGX_HTTP_TOKEN_DIGEST_LEN + tlcf->key_id.len + 1
+                         + certificate.len + 1
+                         + (tlcf->alg ? tlcf->alg->name.len : 0);
+
+    p = ngx_pnalloc(cf->pool, tlcf->identity.len);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->identity.data = p;
+
+    p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+
+    if (tlcf->key_id.len) {
+        p = ngx_cpymem(p, tlcf->key_id.data, tlcf->key_id.len);
+    }
+
+    *p++ = '\0';
+
+    if (certificate.len) {
+        p = ngx_cpymem(p, certificate.data, certificate.len);
+    }
+
+    *p++ = '\0';
+
+    if (tlcf->alg) {
+        ngx_memcpy(p, tlcf->alg->name.data, tlcf->alg->name.len);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_fingerprint(EVP_PKEY *key, u_char *digest)
+{
+    int         len;
+    u_char     *der;
+    ngx_int_t   rc;
+
+    der = NULL;
+
+    len = i2d_PUBKEY(key, &der);
+    if (len <= 0) {
+        ERR_clear_error();
+        return NGX_ERROR;
+    }
+
+    rc = (EVP_Digest(der, len, digest, NULL, EVP_sha256(), NULL) == 1)
+         ? NGX_OK : NGX_ERROR;
+
+    OPENSSL_free(der);
+
+    return rc;
+}

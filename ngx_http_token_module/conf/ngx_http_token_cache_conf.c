@@ -1,0 +1,269 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The directives of the cache, but the one that makes a zone.
+ */
+
+
+#include "ngx_http_token_conf.h"
+
+
+/* of a zone, at least */
+
+#define NGX_HTTP_TOKEN_MIN_PAGES  8
+
+
+static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+ngx_conf_post_t  ngx_http_token_not_zero = {
+    ngx_http_token_check_not_zero
+};
+
+
+char *
+ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (tlcf->cache != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        tlcf->cache = NULL;
+        return NGX_CONF_OK;
+    }
+
+    tlcf->cache_file = cf->conf_file->file.name.data;
+    tlcf->cache_line = cf->conf_file->line;
+
+    /* whether there is such a zone is checked when all has been read */
+
+    tlcf->cache = ngx_shared_memory_add(cf, &value[1], 0,
+                                        &ngx_http_token_module);
+    if (tlcf->cache == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value;
+
+    if (tlcf->refresh_before != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len > 1 && value[1].data[value[1].len - 1] == '%') {
+
+        n = ngx_atoi(value[1].data, value[1].len - 1);
+
+        if (n == NGX_ERROR || n > 100) {
+            return "takes a time, or a percentage up to 100%";
+        }
+
+        tlcf->refresh_percent = n;
+        tlcf->refresh_before = 0;
+
+        return NGX_CONF_OK;
+    }
+
+    n = ngx_parse_time(&value[1], 0);
+
+    if (n == NGX_ERROR) {
+        return "takes a time, or a percentage up to 100%";
+    }
+
+    tlcf->refresh_percent = 0;
+    tlcf->refresh_before = n;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t *timeout = data;
+
+    /* nobody would ever be given a token that is not there yet */
+
+    return (*timeout == 0) ? "takes a time that is not zero" : NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_int_t   min, max;
+    ngx_str_t  *value;
+
+    if (tlcf->backoff_min != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    min = ngx_parse_time(&value[1], 0);
+    max = ngx_parse_time(&value[2], 0);
+
+    if (min == NGX_ERROR || max == NGX_ERROR || min == 0 || min > max) {
+        return "takes two times, the first one not longer, and not zero";
+    }
+
+    tlcf->backoff_min = min;
+    tlcf->backoff_max = max;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_merge_cache(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    if (conf->cache == NGX_CONF_UNSET_PTR) {
+        conf->cache_file = prev->cache_file;
+        conf->cache_line = prev->cache_line;
+    }
+
+    ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
+
+    if (conf->cache_key == NULL) {
+        conf->cache_key = prev->cache_key;
+    }
+
+    ngx_conf_merge_sec_value(conf->cache_default_ttl,
+                             prev->cache_default_ttl, 0);
+
+    if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
+        conf->refresh_before = prev->refresh_before;
+        conf->refresh_percent = prev->refresh_percent;
+    }
+
+    if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
+        conf->refresh_before = 0;
+        conf->refresh_percent = 50;
+    }
+
+    ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
+    ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
+
+    if (conf->cache && conf->cache->data == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "zone \"%V\" of \"token_proxy_cache\" is unknown "
+                      "in %s:%ui", &conf->cache->shm.name, conf->cache_file,
+                      conf->cache_line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_main_conf_t *tmcf = conf;
+
+    u_char                 *p;
+    ssize_t                 size, min;
+    ngx_str_t              *value, name, s;
+    ngx_shm_zone_t         *shm_zone, **zones;
+    ngx_http_token_zone_t  *zone;
+
+    value = cf->args->elts;
+
+    if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
+        goto invalid;
+    }
+
+    name.data = value[1].data + 5;
+
+    p = (u_char *) ngx_strchr(name.data, ':');
+
+    if (p == NULL || p == name.data) {
+        goto invalid;
+    }
+
+    name.len = p - name.data;
+
+    s.data = p + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR) {
+        goto invalid;
+    }
+
+    min = NGX_HTTP_TOKEN_MIN_PAGES * ngx_pagesize;
+
+    if (size < min) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" of \"%V\" is too small, "
+                           "the minimum is %zk", &name, &cmd->name,
+                           min / 1024);
+        return NGX_CONF_ERROR;
+    }
+
+    zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_zone_t));
+    if (zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    shm_zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_token_module);
+    if (shm_zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (shm_zone->data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate zone \"%V\" in \"%V\"",
+                           &name, &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    shm_zone->init = ngx_http_token_init_zone;
+    shm_zone->data = zone;
+
+    zones = ngx_array_push(&tmcf->zones);
+    if (zones == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *zones = shm_zone;
+
+    ngx_http_token_has_zones = 1;
+
+    return NGX_CONF_OK;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\" in \"%V\", "
+                       "it takes zone=name:size", &value[1], &cmd->name);
+
+    return NGX_CONF_ERROR;
+}

@@ -1,0 +1,186 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Directives, inheritance, and what is made of a configuration.
+ */
+
+
+#ifndef _NGX_HTTP_TOKEN_CONF_H_INCLUDED_
+#define _NGX_HTTP_TOKEN_CONF_H_INCLUDED_
+
+
+#include "ngx_http_token_handlers.h"
+
+
+/* ngx_http_token_conf.c */
+
+extern ngx_conf_post_t  ngx_http_token_not_empty;
+
+char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* ngx_http_token_auth_conf.c */
+
+char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+void ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf);
+
+/* Chooses the algorithm, and checks that it and the key fit. */
+char *ngx_http_token_init_auth(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+
+/* ngx_http_token_cache_conf.c */
+
+char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+extern ngx_conf_post_t  ngx_http_token_not_zero;
+
+char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_merge_cache(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+
+
+/* ngx_http_token_cors_conf.c */
+
+char *ngx_http_token_set_cors_origin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+void ngx_http_token_cors_create(ngx_http_token_cors_conf_t *conf);
+char *ngx_http_token_cors_merge(ngx_conf_t *cf,
+    ngx_http_token_cors_conf_t *prev, ngx_http_token_cors_conf_t *conf);
+
+/* Checks and prepares a token location, when it has been merged. */
+char *ngx_http_token_cors_init(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/* ngx_http_token_basic_conf.c */
+
+char *ngx_http_token_set_auth_basic(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+void ngx_http_token_basic_create(ngx_http_token_basic_conf_t *conf);
+char *ngx_http_token_basic_merge(ngx_conf_t *cf,
+    ngx_http_token_basic_conf_t *prev, ngx_http_token_basic_conf_t *conf);
+
+/* Checks and prepares a token location, when it has been merged. */
+char *ngx_http_token_basic_init(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/* Warns of a check that a location without "token_proxy on" does not make. */
+void ngx_http_token_basic_unused(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+
+/* ngx_http_token_bearer_conf.c */
+
+char *ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
+
+
+/* ngx_http_token_gateway.c */
+
+/*
+ * Finds the content handlers of proxy_pass, grpc_pass, fastcgi_pass, uwsgi_pass
+ * and scgi_pass.
+ */
+char *ngx_http_token_init_gateways(ngx_conf_t *cf);
+
+/* The one that has this content handler, or NULL. */
+ngx_http_token_gateway_t *ngx_http_token_gateway(ngx_http_handler_pt handler);
+
+/*
+ * Checks that no directive of the location replaces or drops the header.
+ * Returns NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_gateway_check(ngx_conf_t *cf,
+    ngx_http_token_place_t *place, ngx_http_token_gateway_t *gateway);
+
+
+/* ngx_http_token_merge.c */
+
+char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf);
+
+
+/* ngx_http_token_location.c */
+
+/*
+ * Makes the location configurations in which token requests and answers run.
+ * Called when the location has been merged.
+ */
+char *ngx_http_token_init_location(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/* ngx_http_token_proxy.c */
+
+/*
+ * Both prepare the proxy module's configuration of a token request, before it
+ * is merged with prev, the token location's.
+ */
+char *ngx_http_token_set_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+char *ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev);
+
+/* Where a directive keeps its value in a configuration of its module. */
+void *ngx_http_token_proxy_field(void *conf, char *name);
+void *ngx_http_token_directive_field(ngx_module_t *module, void *conf,
+    char *name);
+
+/*
+ * As if "name value;" stood where that configuration is from.  Returns
+ * NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module,
+    void *conf, char *name, char *value);
+
+/* The same of the proxy module. */
+char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
+    char *value);
+
+
+#endif /* _NGX_HTTP_TOKEN_CONF_H_INCLUDED_ */

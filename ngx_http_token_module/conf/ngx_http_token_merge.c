@@ -1,0 +1,456 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Inheritance, and the checks that need the whole configuration.
+ */
+
+
+#include "ngx_http_token_conf.h"
+
+
+static char *ngx_http_token_merge_methods(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static char *ngx_http_token_merge_fields(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static void ngx_http_token_merge_enable(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static char *ngx_http_token_finish(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+static void ngx_http_token_init_grant(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_check_location(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+static char *ngx_http_token_check_client(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+static char *ngx_http_token_default_credential(ngx_conf_t *cf, char *name,
+    char *variable, ngx_http_token_value_t **value);
+static char *ngx_http_token_check_endpoint(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+static ngx_uint_t ngx_http_token_is_loopback(
+    ngx_http_upstream_srv_conf_t *uscf);
+
+
+char *
+ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    char             *rv;
+    ngx_conf_file_t   file, *saved;
+
+    ngx_http_token_merge_auth(prev, conf);
+
+    ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
+    ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
+    ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
+                             "client_credentials");
+    ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
+    ngx_conf_merge_sec_value(conf->file_valid, prev->file_valid, 10);
+    ngx_conf_merge_value(conf->refresh_grant, prev->refresh_grant, 0);
+    ngx_conf_merge_size_value(conf->max_response_size,
+                              prev->max_response_size, 64 * 1024);
+    ngx_conf_merge_value(conf->ssl_verify, prev->ssl_verify, 1);
+    ngx_conf_merge_str_value(conf->ssl_trusted_certificate,
+                             prev->ssl_trusted_certificate, "");
+
+    if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_cors_merge(cf, &prev->cors, &conf->cors)
+           != NGX_CONF_OK
+        || ngx_http_token_basic_merge(cf, &prev->basic, &conf->basic)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->params == NULL) {
+        conf->params = ngx_array_create(cf->pool, 1,
+                                        sizeof(ngx_http_token_param_t));
+        if (conf->params == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    ngx_http_token_merge_enable(cf, prev, conf);
+
+    if (ngx_http_token_merge_bearer(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (!conf->enable) {
+        ngx_http_token_basic_unused(cf, conf);
+        return NGX_CONF_OK;
+    }
+
+    /* messages from here on are about the location: name its line */
+
+    saved = cf->conf_file;
+
+    file = *saved;
+    file.file.name.data = conf->file;
+    file.file.name.len = ngx_strlen(conf->file);
+    file.line = conf->line;
+
+    cf->conf_file = &file;
+
+    rv = ngx_http_token_finish(cf, conf);
+
+    cf->conf_file = saved;
+
+    return rv;
+}
+
+
+static char *
+ngx_http_token_merge_methods(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    u_char  *p;
+
+    ngx_conf_merge_bitmask_value(conf->methods, prev->methods,
+                                 (NGX_HTTP_GET|NGX_HTTP_POST));
+
+    p = ngx_pnalloc(cf->pool, sizeof("GET, HEAD, POST, OPTIONS"));
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    conf->allow.data = p;
+
+    p = ngx_sprintf(p, "%s%sOPTIONS",
+                    (conf->methods & NGX_HTTP_GET) ? "GET, HEAD, " : "",
+                    (conf->methods & NGX_HTTP_POST) ? "POST, " : "");
+
+    conf->allow.len = p - conf->allow.data;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_merge_fields(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    ngx_str_t  *field;
+
+    ngx_conf_merge_ptr_value(conf->fields, prev->fields, NULL);
+
+    if (conf->fields) {
+        return NGX_CONF_OK;
+    }
+
+    conf->fields = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
+    if (conf->fields == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    field = ngx_array_push_n(conf->fields, 2);
+    if (field == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_str_set(&field[0], "access_token");
+    ngx_str_set(&field[1], "refresh_token");
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * A token location is not inherited, but by the "if" and "limit_except" blocks
+ * inside it that have no handler of their own.
+ */
+
+static void
+ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* the levels outside have been merged: what differs was set right here */
+
+    conf->level_error_pages = clcf->error_pages;
+
+    if (clcf->error_pages != prev->level_error_pages) {
+        conf->error_pages = clcf->error_pages;
+
+    } else if (clcf->noname) {
+        conf->error_pages = prev->error_pages;
+    }
+
+    if (clcf->noname && clcf->handler == NULL && prev->enable == 1) {
+        conf->enable = 1;
+        conf->endpoint = prev->endpoint;
+        conf->upstream = prev->upstream;
+        conf->file = prev->file;
+        conf->line = prev->line;
+        return;
+    }
+
+    if (conf->endpoint && conf->enable == NGX_CONF_UNSET) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"token_proxy_endpoint\" in location \"%V\" is "
+                           "not used without \"token_proxy on\"",
+                           &clcf->name);
+    }
+
+    if (conf->enable == NGX_CONF_UNSET) {
+        conf->enable = 0;
+    }
+}
+
+
+static char *
+ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    ngx_http_token_init_grant(cf, conf);
+
+    if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_auth(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_key(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_init_location(cf, conf) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (conf->endpoint == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"token_proxy\" needs \"token_proxy_endpoint\"");
+        return NGX_CONF_ERROR;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"token_proxy\" cannot share location \"%V\" with "
+                           "another content handler, such as \"proxy_pass\"",
+                           &clcf->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    ngx_http_token_value_t  *id;
+
+    if (conf->client_id == NULL
+        && ngx_http_token_default_credential(cf, "token_proxy_client_id",
+                                             "env:CONSUMER_KEY",
+                                             &conf->client_id)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->client_secret == NULL
+        && ngx_http_token_uses_secret(conf)
+        && ngx_http_token_default_credential(cf, "token_proxy_client_secret",
+                                             "env:CONSUMER_SECRET",
+                                             &conf->client_secret)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    id = conf->client_id;
+
+    if (id->complex == NULL && !conf->auth_form
+        && conf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && ngx_strlchr(id->text.data, id->text.data + id->text.len, ':'))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "the value of \"token_proxy_client_id\" contains a colon,"
+                      " which needs \"token_proxy_auth_method "
+                      "client_secret_basic encoding=form\" in %s:%ui",
+                      id->file, id->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_default_credential(ngx_conf_t *cf, char *name, char *variable,
+    ngx_http_token_value_t **value)
+{
+    char           *rv;
+    ngx_str_t       args[2];
+    ngx_array_t     array, *saved;
+    ngx_command_t   cmd;
+
+    args[0].data = (u_char *) name;
+    args[0].len = ngx_strlen(name);
+    args[1].data = (u_char *) variable;
+    args[1].len = ngx_strlen(variable);
+
+    ngx_memzero(&array, sizeof(ngx_array_t));
+    ngx_memzero(&cmd, sizeof(ngx_command_t));
+
+    array.elts = args;
+    array.nelts = 2;
+
+    cmd.name = args[0];
+
+    *value = NGX_CONF_UNSET_PTR;
+
+    saved = cf->args;
+    cf->args = &array;
+
+    rv = ngx_http_token_set_credential(cf, &cmd, value);
+
+    cf->args = saved;
+
+    return rv;
+}
+
+
+static char *
+ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    ngx_str_t                      url;
+    ngx_uint_t                     ssl;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_upstream_srv_conf_t  *uscf;
+#if (NGX_HTTP_SSL)
+    ngx_http_upstream_conf_t      *ucf;
+#endif
+
+    uscf = conf->upstream;
+    url = ngx_http_token_shown(&conf->endpoint->value);
+    ssl = (ngx_strncasecmp(url.data, (u_char *) "http://", 7) != 0);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_loopback(uscf)) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "the client secret travels in clear to "
+                           "\"token_proxy_endpoint\" \"%V\"", &url);
+    }
+
+    if (ssl && !conf->ssl_verify && !clcf->noname) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "the certificate of \"token_proxy_endpoint\" \"%V\" "
+                           "is not verified, \"token_proxy_ssl_verify\" is off",
+                           &url);
+    }
+
+#if (NGX_HTTP_SSL)
+
+    /* nginx compares certificates with names only */
+
+    ucf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
+
+    if (ssl && conf->ssl_verify && uscf && uscf->servers
+        && !(uscf->flags & NGX_HTTP_UPSTREAM_CREATE)
+        && ucf->ssl_name == NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"token_proxy_endpoint\" \"%V\" has no host name "
+                           "to verify its certificate by, use a name or set "
+                           "\"proxy_ssl_name\"", &url);
+        return NGX_CONF_ERROR;
+    }
+
+#endif
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_token_is_loopback(ngx_http_upstream_srv_conf_t *uscf)
+{
+    ngx_uint_t                   i, n;
+    struct sockaddr_in          *sin;
+    ngx_http_upstream_server_t  *server;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6         *sin6;
+#endif
+
+    if (uscf->servers == NULL) {
+        return (uscf->host.len == sizeof("localhost") - 1
+                && ngx_strncasecmp(uscf->host.data, (u_char *) "localhost",
+                                   uscf->host.len)
+                   == 0);
+    }
+
+    server = uscf->servers->elts;
+
+    for (i = 0; i < uscf->servers->nelts; i++) {
+        for (n = 0; n < server[i].naddrs; n++) {
+
+            switch (server[i].addrs[n].sockaddr->sa_family) {
+
+#if (NGX_HAVE_INET6)
+            case AF_INET6:
+                sin6 = (struct sockaddr_in6 *) server[i].addrs[n].sockaddr;
+
+                if (!IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr)) {
+                    return 0;
+                }
+
+                break;
+#endif
+
+            case AF_INET:
+                sin = (struct sockaddr_in *) server[i].addrs[n].sockaddr;
+
+                if ((ntohl(sin->sin_addr.s_addr) >> 24) != 127) {
+                    return 0;
+                }
+
+                break;
+            }
+        }
+    }
+
+    return 1;
+}
+
+
+static void
+ngx_http_token_init_grant(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (!tlcf->refresh_grant) {
+        return;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* no refresh token is written to a temporary file */
+
+    clcf->client_body_buffer_size = ngx_max(clcf->client_body_buffer_size,
+                                            NGX_HTTP_TOKEN_MAX_FORM);
+    clcf->client_body_in_file_only = 0;
+
+    if (!(tlcf->methods & NGX_HTTP_POST) && !clcf->noname) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"token_proxy_refresh_grant\" is of no use without "
+                           "POST in \"token_proxy_methods\"");
+    }
+}

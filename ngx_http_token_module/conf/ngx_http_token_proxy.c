@@ -1,0 +1,405 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * What a token request needs of the proxy module: its headers, its connection,
+ * and the trust in the endpoint's certificate.
+ */
+
+
+#include "ngx_http_token_conf.h"
+
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       value;
+} ngx_http_token_header_t;
+
+
+static ngx_command_t *ngx_http_token_command(ngx_module_t *module, char *name);
+static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name);
+static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+#if (NGX_HTTP_SSL)
+static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
+    ngx_str_t *file);
+static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
+    ngx_str_t *file);
+#endif
+
+
+/* the headers of a token request are the module's; a user's give way to them */
+
+static ngx_http_token_header_t  ngx_http_token_headers[] = {
+
+    { ngx_string("Content-Type"),
+      ngx_string("application/x-www-form-urlencoded") },
+
+    { ngx_string("Accept"), ngx_string("application/json") },
+
+    { ngx_string("Content-Length"),
+      ngx_string("$proxy_internal_body_length") },
+
+    { ngx_string("Accept-Encoding"), ngx_null_string },
+    { ngx_string("Transfer-Encoding"), ngx_null_string },
+    { ngx_string("Expect"), ngx_null_string },
+    { ngx_string("Keep-Alive"), ngx_null_string },
+    { ngx_string("Range"), ngx_null_string },
+    { ngx_string("TE"), ngx_null_string },
+    { ngx_string("Upgrade"), ngx_null_string },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+char *
+ngx_http_token_set_headers(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev)
+{
+    ngx_str_t                 connection;
+    ngx_uint_t                i;
+    ngx_array_t             **headers, **outer;
+    ngx_keyval_t             *kv, *kvo;
+    ngx_http_token_header_t  *h;
+
+    headers = ngx_http_token_proxy_field(conf, "proxy_set_header");
+    outer = ngx_http_token_proxy_field(prev, "proxy_set_header");
+
+    *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
+    if (*headers == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    kvo = *outer ? (*outer)->elts : NULL;
+
+    for (i = 0; kvo && i < (*outer)->nelts; i++) {
+
+        if (ngx_http_token_own_header(tlcf, &kvo[i].key)) {
+            continue;
+        }
+
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *kv = kvo[i];
+    }
+
+    for (h = ngx_http_token_headers; h->name.len; h++) {
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        kv->key = h->name;
+        kv->value = h->value;
+    }
+
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        kv = ngx_array_push(*headers);
+        if (kv == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_str_set(&kv->key, "Authorization");
+        ngx_str_set(&kv->value, "$token_proxy_internal_authorization");
+    }
+
+    ngx_str_set(&connection, "close");
+
+    if (ngx_http_token_keepalive(cf, tlcf)) {
+        ngx_str_null(&connection);
+    }
+
+    kv = ngx_array_push(*headers);
+    if (kv == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_str_set(&kv->key, "Connection");
+    kv->value = connection;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
+{
+    ngx_http_token_header_t  *h;
+
+    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0) {
+        return 1;
+    }
+
+    if (ngx_strcasecmp(name->data, (u_char *) "Authorization") == 0) {
+        return (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+    }
+
+    for (h = ngx_http_token_headers; h->name.len; h++) {
+        if (ngx_strcasecmp(name->data, h->name.data) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * Whether connections to the endpoint are kept: the "keepalive" directive
+ * stands in its upstream block, or, where the block depends on a variable,
+ * may stand there.
+ */
+
+static ngx_uint_t
+ngx_http_token_keepalive(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+#if (nginx_version >= 1029007)
+
+    /* nginx keeps connections by default */
+
+    (void) cf;
+    (void) tlcf;
+
+    return 1;
+
+#else
+
+    ngx_uint_t  m, *max_cached;
+
+    if (tlcf->upstream == NULL) {
+        return 1;
+    }
+
+    if (tlcf->upstream->srv_conf == NULL) {
+        return 0;
+    }
+
+    for (m = 0; cf->cycle->modules[m]; m++) {
+
+        if (ngx_strcmp(cf->cycle->modules[m]->name,
+                       "ngx_http_upstream_keepalive_module")
+            == 0)
+        {
+            /* the first member of the module's configuration */
+
+            max_cached = tlcf->upstream->srv_conf[
+                                            cf->cycle->modules[m]->ctx_index];
+
+            return (*max_cached != 0 && *max_cached != NGX_CONF_UNSET_UINT);
+        }
+    }
+
+    return 0;
+
+#endif
+}
+
+
+char *
+ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, void *prev)
+{
+#if (NGX_HTTP_SSL)
+
+    ngx_str_t                 *trusted, *outer;
+    ngx_http_upstream_conf_t  *ucf;
+
+    ucf = conf;
+
+    ucf->ssl_server_name = 1;
+    ucf->ssl_verify = 0;
+
+    /*
+     * nginx shares the sessions of an upstream among all locations: one that
+     * a location has verified by other certificates, or that was begun with
+     * the client certificate of another location, would count here
+     */
+
+    ucf->ssl_session_reuse = 0;
+
+    if (!tlcf->ssl_verify
+        || (tlcf->upstream
+            && ngx_strncasecmp(tlcf->endpoint->value.data,
+                               (u_char *) "https://", 8) != 0))
+    {
+        return NGX_CONF_OK;
+    }
+
+    ucf->ssl_verify = 1;
+
+    trusted = ngx_http_token_proxy_field(conf, "proxy_ssl_trusted_certificate");
+    outer = ngx_http_token_proxy_field(prev, "proxy_ssl_trusted_certificate");
+
+    if (tlcf->ssl_trusted_certificate.len) {
+        *trusted = tlcf->ssl_trusted_certificate;
+
+        return ngx_http_token_check_certificates(cf, trusted);
+    }
+
+    if (outer->len) {
+        *trusted = *outer;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_token_system_certificates(cf, trusted);
+
+#else
+
+    return NGX_CONF_OK;
+
+#endif
+}
+
+
+#if (NGX_HTTP_SSL)
+
+/* nginx names neither the directive nor its line */
+
+static char *
+ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_str_t *file)
+{
+    int          ok;
+    ngx_str_t    name;
+    X509_STORE  *store;
+
+    name = *file;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    store = X509_STORE_new();
+    if (store == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ok = X509_STORE_load_locations(store, (char *) name.data, NULL);
+
+    X509_STORE_free(store);
+
+    if (ok != 1) {
+        ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0,
+                      "X509_STORE_load_locations(\"%s\") failed", name.data);
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no certificate is read from \"%V\" of "
+                           "\"token_proxy_ssl_trusted_certificate\"", &name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_str_t *file)
+{
+    ngx_uint_t        i;
+    ngx_file_info_t   fi;
+
+    const char       *files[] = {
+        X509_get_default_cert_file(),
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    };
+
+    for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+
+        if (ngx_file_info(files[i], &fi) != NGX_FILE_ERROR) {
+            file->len = ngx_strlen(files[i]);
+            file->data = (u_char *) files[i];
+
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "no system bundle of CA certificates was found, "
+                       "set \"token_proxy_ssl_trusted_certificate\"");
+
+    return NGX_CONF_ERROR;
+}
+
+#endif
+
+
+static ngx_command_t *
+ngx_http_token_command(ngx_module_t *module, char *name)
+{
+    ngx_command_t  *cmd;
+
+    for (cmd = module->commands; cmd->name.len; cmd++) {
+        if (ngx_strcmp(cmd->name.data, name) == 0) {
+            break;
+        }
+    }
+
+    return cmd;
+}
+
+
+void *
+ngx_http_token_directive_field(ngx_module_t *module, void *conf, char *name)
+{
+    return (u_char *) conf + ngx_http_token_command(module, name)->offset;
+}
+
+
+void *
+ngx_http_token_proxy_field(void *conf, char *name)
+{
+    return ngx_http_token_directive_field(&ngx_http_proxy_module, conf, name);
+}
+
+
+char *
+ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module, void *conf,
+    char *name, char *value)
+{
+    char           *rv;
+    ngx_str_t       args[2];
+    ngx_array_t    *saved, array;
+    ngx_command_t  *cmd;
+
+    args[0].data = (u_char *) name;
+    args[0].len = ngx_strlen(name);
+    args[1].data = (u_char *) value;
+    args[1].len = ngx_strlen(value);
+
+    ngx_memzero(&array, sizeof(ngx_array_t));
+
+    array.elts = args;
+    array.nelts = 2;
+    array.size = sizeof(ngx_str_t);
+    array.nalloc = 2;
+    array.pool = cf->pool;
+
+    cmd = ngx_http_token_command(module, name);
+
+    saved = cf->args;
+    cf->args = &array;
+
+    rv = cmd->set(cf, cmd, conf);
+
+    cf->args = saved;
+
+    if (rv != NGX_CONF_OK && rv != NGX_CONF_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%s\" %s", name, rv);
+        return NGX_CONF_ERROR;
+    }
+
+    return rv;
+}
+
+
+char *
+ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
+{
+    return ngx_http_token_set_directive(cf, &ngx_http_proxy_module, conf, name,
+                                        value);
+}

@@ -1,0 +1,433 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Assertions, with which a client authenticates itself by a signature
+ * (RFC 7521, RFC 7523): a JWT of its own for each call of the endpoint.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/ecdsa.h>
+#include <openssl/err.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+
+
+#define NGX_HTTP_TOKEN_ASSERTION_LIFETIME  60
+
+#define NGX_HTTP_TOKEN_JTI_LEN             16
+
+
+static ngx_int_t ngx_http_token_assertion(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, EVP_PKEY *key, ngx_str_t *assertion);
+static u_char *ngx_http_token_assertion_header(u_char *p, ngx_str_t *name,
+    ngx_str_t *key_id);
+static u_char *ngx_http_token_assertion_claims(u_char *p,
+    ngx_http_token_request_t *request, ngx_str_t *audience, ngx_str_t *jti);
+static u_char *ngx_http_token_jwt_string(u_char *p, char *name,
+    ngx_str_t *value);
+static u_char *ngx_http_token_base64url(u_char *p, u_char *data, size_t len);
+static ngx_int_t ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg,
+    ngx_str_t *signature);
+
+
+/* RFC 7518 3.1, RFC 8037 3.1; the first one that fits a key is its default */
+
+static ngx_http_token_alg_t  ngx_http_token_algs[] = {
+
+    { ngx_string("HS256"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
+      EVP_PKEY_HMAC, NID_undef, 256, EVP_sha256, 0 },
+
+    { ngx_string("HS384"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
+      EVP_PKEY_HMAC, NID_undef, 384, EVP_sha384, 0 },
+
+    { ngx_string("HS512"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
+      EVP_PKEY_HMAC, NID_undef, 512, EVP_sha512, 0 },
+
+    { ngx_string("RS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 0 },
+
+    { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 1 },
+
+    { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_RSA_PSS, NID_undef, 2048, EVP_sha256, 1 },
+
+    { ngx_string("ES256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_EC, NID_X9_62_prime256v1, 256, EVP_sha256, 0 },
+
+    { ngx_string("ES384"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_EC, NID_secp384r1, 384, EVP_sha384, 0 },
+
+    { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_ED25519, NID_undef, 0, NULL, 0 },
+
+    { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
+      EVP_PKEY_ED448, NID_undef, 0, NULL, 0 },
+
+    { ngx_null_string, 0, 0, 0, 0, NULL, 0 }
+};
+
+
+ngx_http_token_alg_t *
+ngx_http_token_find_alg(ngx_uint_t method, ngx_str_t *name, EVP_PKEY *key)
+{
+    int                    type, curve, bits;
+    ngx_http_token_alg_t  *alg;
+
+    type = key ? EVP_PKEY_id(key) : 0;
+    bits = key ? EVP_PKEY_bits(key) : 0;
+    curve = (type == EVP_PKEY_EC) ? ngx_http_token_curve(key) : NID_undef;
+
+    for (alg = ngx_http_token_algs; alg->name.len; alg++) {
+
+        if (alg->method != method) {
+            continue;
+        }
+
+        if (name->len && (name->len != alg->name.len
+                          || ngx_strncmp(name->data, alg->name.data, name->len)
+                             != 0))
+        {
+            continue;
+        }
+
+        if (key == NULL
+            || (type == alg->type && curve == alg->curve && bits >= alg->bits))
+        {
+            return alg;
+        }
+    }
+
+    return NULL;
+}
+
+
+int
+ngx_http_token_curve(EVP_PKEY *key)
+{
+#if (OPENSSL_VERSION_NUMBER >= 0x30000000L)
+
+    char  name[64];
+
+    if (EVP_PKEY_get_group_name(key, name, sizeof(name), NULL) != 1) {
+        return NID_undef;
+    }
+
+    return OBJ_txt2nid(name);
+
+#else
+
+    return EC_GROUP_get_curve_name(EC_KEY_get0_group(
+                                                EVP_PKEY_get0_EC_KEY(key)));
+
+#endif
+}
+
+
+ngx_http_token_request_t *
+ngx_http_token_assert(ngx_http_request_t *r, ngx_http_token_request_t *request)
+{
+    u_char                     *p;
+    EVP_PKEY                   *key, *secret;
+    ngx_int_t                   rc;
+    ngx_str_t                   assertion, *body;
+    ngx_http_token_request_t   *sent;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    static char  before[] = "&client_assertion_type=urn%3Aietf%3Aparams"
+                            "%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+                            "&client_assertion=";
+
+    tlcf = request->tlcf;
+
+    if (tlcf->alg == NULL) {
+        return request;
+    }
+
+    sent = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (sent == NULL) {
+        return NULL;
+    }
+
+    secret = NULL;
+
+    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT) {
+        secret = EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, NULL,
+                                              request->secret.data,
+                                              request->secret.len);
+        key = secret;
+
+    } else {
+        key = tlcf->private_key->pkey;
+    }
+
+    rc = ngx_http_token_assertion(r->pool, request, key, &assertion);
+
+    EVP_PKEY_free(secret);
+
+    if (rc != NGX_OK) {
+        ERR_clear_error();
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "signing the client's assertion failed");
+        return NULL;
+    }
+
+    *sent = *request;
+
+    body = &sent->body;
+
+    body->len = request->body.len + sizeof(before) - 1 + assertion.len;
+    body->data = ngx_pnalloc(r->pool, body->len);
+    if (body->data == NULL) {
+        return NULL;
+    }
+
+    p = ngx_cpymem(body->data, request->body.data, request->body.len);
+    p = ngx_cpymem(p, before, sizeof(before) - 1);
+    ngx_memcpy(p, assertion.data, assertion.len);
+
+    return sent;
+}
+
+
+static ngx_int_t
+ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
+    EVP_PKEY *key, ngx_str_t *assertion)
+{
+    u_char                     *p, *plain, *end;
+    size_t                      len, size;
+    u_char                      random[NGX_HTTP_TOKEN_JTI_LEN];
+    u_char                      id[NGX_HTTP_TOKEN_JTI_LEN * 2];
+    ngx_str_t                   jti, signature, *audience;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    audience = tlcf->audience ? &request->audience : &request->endpoint;
+
+    if (key == NULL || RAND_bytes(random, NGX_HTTP_TOKEN_JTI_LEN) != 1) {
+        return NGX_ERROR;
+    }
+
+    jti.data = id;
+    jti.len = ngx_http_token_base64url(id, random, NGX_HTTP_TOKEN_JTI_LEN)
+              - id;
+
+    /* every character of a text may be escaped */
+
+    len = sizeof("{\"alg\":\"\",\"typ\":\"JWT\",\"kid\":\"\"}{\"iss\":\"\","
+                 "\"sub\":\"\",\"aud\":\"\",\"jti\":\"\",\"iat\":,\"exp\":}")
+          + tlcf->alg->name.len + 2 * tlcf->key_id.len
+          + 4 * request->client_id.len + 2 * audience->len
+          + jti.len + 2 * NGX_TIME_T_LEN;
+
+    plain = ngx_pnalloc(pool, len);
+    if (plain == NULL) {
+        return NGX_ERROR;
+    }
+
+    size = ngx_max(EVP_PKEY_size(key), EVP_MAX_MD_SIZE);
+
+    /* three parts, the rounding of each, and dots */
+
+    p = ngx_pnalloc(pool, ngx_base64_encoded_length(len)
+                          + ngx_base64_encoded_length(size) + 3 * 4 + 2);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    assertion->data = p;
+
+    end = ngx_http_token_assertion_header(plain, &tlcf->alg->name,
+                                          &tlcf->key_id);
+    p = ngx_http_token_base64url(p, plain, end - plain);
+    *p++ = '.';
+
+    end = ngx_http_token_assertion_claims(plain, request, audience, &jti);
+    p = ngx_http_token_base64url(p, plain, end - plain);
+
+    assertion->len = p - assertion->data;
+
+    if (ngx_http_token_sign(pool, tlcf->alg, key, assertion, &signature)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    *p++ = '.';
+    p = ngx_http_token_base64url(p, signature.data, signature.len);
+
+    assertion->len = p - assertion->data;
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_token_assertion_header(u_char *p, ngx_str_t *name, ngx_str_t *key_id)
+{
+    p = ngx_sprintf(p, "{\"alg\":\"%V\",\"typ\":\"JWT\"", name);
+
+    if (key_id->len) {
+        *p++ = ',';
+        p = ngx_http_token_jwt_string(p, "kid", key_id);
+    }
+
+    *p++ = '}';
+
+    return p;
+}
+
+
+/* RFC 7523 3 */
+
+static u_char *
+ngx_http_token_assertion_claims(u_char *p, ngx_http_token_request_t *request,
+    ngx_str_t *audience, ngx_str_t *jti)
+{
+    time_t  now;
+
+    now = ngx_time();
+
+    *p++ = '{';
+    p = ngx_http_token_jwt_string(p, "iss", &request->client_id);
+    *p++ = ',';
+    p = ngx_http_token_jwt_string(p, "sub", &request->client_id);
+    *p++ = ',';
+    p = ngx_http_token_jwt_string(p, "aud", audience);
+    *p++ = ',';
+    p = ngx_http_token_jwt_string(p, "jti", jti);
+
+    return ngx_sprintf(p, ",\"iat\":%T,\"exp\":%T}", now,
+                       now + NGX_HTTP_TOKEN_ASSERTION_LIFETIME);
+}
+
+
+/* of printable characters, each at most two when it is escaped */
+
+static u_char *
+ngx_http_token_jwt_string(u_char *p, char *name, ngx_str_t *value)
+{
+    p = ngx_sprintf(p, "\"%s\":\"", name);
+    p = (u_char *) ngx_escape_json(p, value->data, value->len);
+    *p++ = '"';
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_token_base64url(u_char *p, u_char *data, size_t len)
+{
+    ngx_str_t  src, dst;
+
+    src.data = data;
+    src.len = len;
+    dst.data = p;
+
+    ngx_encode_base64url(&dst, &src);
+
+    return p + dst.len;
+}
+
+
+ngx_int_t
+ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg, EVP_PKEY *key,
+    ngx_str_t *text, ngx_str_t *signature)
+{
+    size_t         len;
+    ngx_int_t      rc;
+    EVP_MD_CTX    *md;
+    EVP_PKEY_CTX  *ctx;
+
+    md = EVP_MD_CTX_new();
+    if (md == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = NGX_ERROR;
+
+    if (EVP_DigestSignInit(md, &ctx, alg->digest ? alg->digest() : NULL, NULL,
+                           key)
+        != 1)
+    {
+        goto done;
+    }
+
+    if (alg->pss
+        && (EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) <= 0
+            || EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST)
+               <= 0))
+    {
+        goto done;
+    }
+
+    if (EVP_DigestSign(md, NULL, &len, text->data, text->len) != 1) {
+        goto done;
+    }
+
+    signature->data = ngx_pnalloc(pool, len);
+    if (signature->data == NULL) {
+        goto done;
+    }
+
+    if (EVP_DigestSign(md, signature->data, &len, text->data, text->len) != 1)
+    {
+        goto done;
+    }
+
+    signature->len = len;
+
+    rc = (alg->type == EVP_PKEY_EC) ? ngx_http_token_raw_ecdsa(alg, signature)
+                                    : NGX_OK;
+
+done:
+
+    EVP_MD_CTX_free(md);
+
+    return rc;
+}
+
+
+/* RFC 7518 3.4: the two numbers in full length, in place of their DER */
+
+static ngx_int_t
+ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg, ngx_str_t *signature)
+{
+    int            size;
+    u_char         raw[2 * 48];
+    ECDSA_SIG     *sig;
+    ngx_int_t      rc;
+    const u_char  *der;
+
+    der = signature->data;
+    size = alg->bits / 8;
+
+    sig = d2i_ECDSA_SIG(NULL, &der, signature->len);
+    if (sig == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = NGX_ERROR;
+
+    if (BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, size) == size
+        && BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + size, size) == size)
+    {
+        rc = NGX_OK;
+    }
+
+    ECDSA_SIG_free(sig);
+
+    if (rc == NGX_OK) {
+        signature->len = 2 * size;
+        ngx_memcpy(signature->data, raw, signature->len);
+    }
+
+    return rc;
+}

@@ -1,0 +1,222 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * A request without a client, on a connection that has no socket, made and
+ * freed as nginx's js_periodic does.  What runs in it has nothing of a caller:
+ * no header, no variable, no state of a connection, no log.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+static ngx_connection_t *ngx_http_token_detached_connection(ngx_log_t *log);
+static void ngx_http_token_detached_free(ngx_connection_t *c);
+static u_char *ngx_http_token_detached_log(ngx_log_t *log, u_char *buf,
+    size_t len);
+
+
+/* what modules find as the address of a connection that has none */
+
+static struct sockaddr_un  ngx_http_token_sockaddr = {
+    .sun_family = AF_UNIX
+};
+
+
+ngx_http_request_t *
+ngx_http_token_detached_create(ngx_http_connection_t *hc, ngx_str_t *uri,
+    ngx_event_handler_pt shutdown, ngx_log_t *log)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = ngx_http_token_detached_connection(log);
+    if (c == NULL) {
+        return NULL;
+    }
+
+    c->data = hc;
+
+    r = ngx_http_create_request(c);
+
+    if (r == NULL) {
+        ngx_http_token_detached_free(c);
+        return NULL;
+    }
+
+    c->data = r;
+
+    /* called by ngx_shutdown_timer_handler(), with c->close set */
+
+    c->read->handler = shutdown;
+
+    /*
+     * nginx writes request headers and the values of variables to a debug log:
+     * these are secrets
+     */
+
+    c->log->log_level &= ~NGX_LOG_DEBUG_HTTP;
+
+#if (NGX_STAT_STUB)
+    (void) ngx_atomic_fetch_add(ngx_stat_reading, -1);
+    r->stat_reading = 0;
+    (void) ngx_atomic_fetch_add(ngx_stat_writing, 1);
+    r->stat_writing = 1;
+#endif
+
+    r->method = NGX_HTTP_GET;
+    r->method_name = ngx_http_core_get_method;
+    r->http_version = NGX_HTTP_VERSION_11;
+
+    r->uri = *uri;
+    r->unparsed_uri = *uri;
+    r->valid_unparsed_uri = 1;
+
+    r->internal = 1;
+    r->header_sent = 1;
+    r->logged = 1;
+
+    return r;
+}
+
+
+void
+ngx_http_token_detached_close(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    ngx_http_free_request(r, NGX_OK);
+
+    ngx_http_token_detached_free(c);
+}
+
+
+static ngx_connection_t *
+ngx_http_token_detached_connection(ngx_log_t *log)
+{
+    ngx_pool_t          *pool;
+    ngx_connection_t    *c;
+    ngx_http_log_ctx_t  *ctx;
+
+    /*
+     * The descriptor is only a number, by which nginx sees that the connection
+     * is in use, and closes it when worker_shutdown_timeout has passed.
+     */
+
+    c = ngx_get_connection(0, log);
+    if (c == NULL) {
+        return NULL;
+    }
+
+    pool = ngx_create_pool(NGX_HTTP_TOKEN_CONNECTION_POOL, ngx_cycle->log);
+
+    c->pool = pool;
+
+    if (pool == NULL) {
+        ngx_http_token_detached_free(c);
+        return NULL;
+    }
+
+    log = ngx_pcalloc(pool, sizeof(ngx_log_t));
+    ctx = ngx_pcalloc(pool, sizeof(ngx_http_log_ctx_t));
+
+    if (log == NULL || ctx == NULL) {
+        ngx_http_token_detached_free(c);
+        return NULL;
+    }
+
+    c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
+    c->start_time = ngx_current_msec;
+
+    ctx->connection = c;
+
+    log->connection = c->number;
+    log->handler = ngx_http_token_detached_log;
+    log->data = ctx;
+
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+    pool->log = log;
+
+    c->sockaddr = (struct sockaddr *) &ngx_http_token_sockaddr;
+    c->socklen = sizeof(sa_family_t);
+    c->local_sockaddr = c->sockaddr;
+    c->local_socklen = c->socklen;
+    ngx_str_set(&c->addr_text, "unix:");
+
+    /* nobody shall ask the kernel for events of it */
+
+    c->read->active = 1;
+    c->write->active = 1;
+    c->write->ready = 1;
+
+    return c;
+}
+
+
+static void
+ngx_http_token_detached_free(ngx_connection_t *c)
+{
+    ngx_pool_t  *pool;
+
+    pool = c->pool;
+
+    ngx_free_connection(c);
+
+    c->fd = (ngx_socket_t) -1;
+    c->pool = NULL;
+    c->destroyed = 1;
+
+    if (pool) {
+        ngx_destroy_pool(pool);
+    }
+}
+
+
+static u_char *
+ngx_http_token_detached_log(ngx_log_t *log, u_char *buf, size_t len)
+{
+    u_char               *p;
+    ngx_str_t             uri;
+    ngx_http_log_ctx_t   *ctx;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    p = buf;
+
+    if (log->action) {
+        p = ngx_snprintf(buf, len, " while %s", log->action);
+        len -= p - buf;
+        buf = p;
+    }
+
+    ctx = log->data;
+    r = ctx->current_request;
+
+    if (r == NULL) {
+        return p;
+    }
+
+    p = ngx_snprintf(buf, len, ", token location: \"%V\"", &r->main->uri);
+    len -= p - buf;
+    buf = p;
+
+    u = r->upstream;
+
+    if (u && u->peer.name) {
+        uri = ngx_http_token_shown(&u->uri);
+
+        p = ngx_snprintf(buf, len, ", upstream: \"%V%V%s%V\"",
+                         &u->schema, u->peer.name,
+                         (u->peer.name->len > 5
+                          && ngx_strncmp(u->peer.name->data, "unix:", 5) == 0)
+                             ? ":" : "",
+                         &uri);
+    }
+
+    return p;
+}

@@ -1,0 +1,230 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The token request, the call of the endpoint, and what it has brought.
+ */
+
+
+#ifndef _NGX_HTTP_TOKEN_ENDPOINT_H_INCLUDED_
+#define _NGX_HTTP_TOKEN_ENDPOINT_H_INCLUDED_
+
+
+#include "ngx_http_token_util.h"
+
+#include <openssl/evp.h>
+
+
+struct ngx_http_token_alg_s {
+    ngx_str_t                       name;
+    ngx_uint_t                      method;  /* of client authentication */
+    int                             type;    /* of the key, EVP_PKEY_... */
+    int                             curve;   /* NID_..., if EC */
+    int                             bits;    /* of the key, at least */
+    const EVP_MD                 *(*digest)(void);
+    ngx_uint_t                      pss;
+};
+
+
+struct ngx_http_token_key_s {
+    EVP_PKEY                       *pkey;
+    ngx_str_t                       name;    /* of the file */
+    u_char                         *file;    /* where it was configured */
+    ngx_uint_t                      line;
+};
+
+
+/*
+ * The algorithm of a method by its name, or without one the first that fits
+ * the key; any key, if that is NULL.  Returns NULL if there is none.
+ */
+ngx_http_token_alg_t *ngx_http_token_find_alg(ngx_uint_t method,
+    ngx_str_t *name, EVP_PKEY *key);
+
+/* The curve of an EC key, NID_... */
+int ngx_http_token_curve(EVP_PKEY *key);
+
+/* Makes the signature of a JWS.  Returns NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg,
+    EVP_PKEY *key, ngx_str_t *text, ngx_str_t *signature);
+
+
+/* ngx_http_token_request.c */
+
+/*
+ * Prepares what of the token request is constant.  Called when the location
+ * has been merged.
+ */
+char *ngx_http_token_init_request(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
+ * NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
+
+/*
+ * Makes the body of a request out of its parameters, the grant type first, and
+ * what of the client belongs there.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_form(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_keyval_t *params,
+    ngx_uint_t nparams);
+
+ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* ngx_http_token_key.c */
+
+/*
+ * The identity of a token request, SHA-256 of all that makes it one: for
+ * a caller.  Returns the digest in r->pool, or NULL.
+ */
+u_char *ngx_http_token_request_digest(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+
+/*
+ * Prepares what of a token request's identity is constant.  Called after
+ * ngx_http_token_init_request().
+ */
+char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
+
+
+/* ngx_http_token_assertion.c */
+
+/*
+ * The request as it is sent, in r->pool: with an assertion of its own if the
+ * client authenticates itself by one, or else the request itself.  Returns
+ * NULL after an error message.
+ */
+ngx_http_token_request_t *ngx_http_token_assert(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+
+
+/* ngx_http_token_detached.c */
+
+/* of the connection of such a request, for its log */
+
+#define NGX_HTTP_TOKEN_CONNECTION_POOL  256
+
+/*
+ * Makes a request without a client, in the configuration of hc.  The shutdown
+ * handler has to close it when the event's connection has "close" set.
+ * Returns NULL if there is no memory or no connection.
+ */
+ngx_http_request_t *ngx_http_token_detached_create(ngx_http_connection_t *hc,
+    ngx_str_t *uri, ngx_event_handler_pt shutdown, ngx_log_t *log);
+
+/* Runs the cleanups of the request and of its subrequests, and frees it. */
+void ngx_http_token_detached_close(ngx_http_request_t *r);
+
+
+/* ngx_http_token_fetch.c */
+
+/*
+ * Makes a call of a token location's endpoint, and with it a pool that lives
+ * as long, fetch->main->pool.  Returns NULL if there is no memory or no
+ * connection.
+ */
+ngx_http_token_fetch_t *ngx_http_token_fetch_create(
+    ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log);
+
+/*
+ * Sends the request, which has to live as long as the fetch.  The handler is
+ * called once when there is a result, good or bad, and may be called before
+ * this returns; after it the fetch is gone.
+ */
+void ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request);
+
+/* Ends a fetch in any state, without a result. */
+void ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch);
+
+
+/* ngx_http_token_result.c */
+
+/* Turns a finished call into its result, and logs why if it failed. */
+void ngx_http_token_fetch_result(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch);
+
+/*
+ * Makes what a token location answers or, with a scheme, the value of a header.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_str_t *scheme,
+    ngx_str_t *answer);
+
+/*
+ * The access token of an answer that has one; empty if it cannot stand in a
+ * header.
+ */
+ngx_str_t ngx_http_token_bearer_token(ngx_array_t *members);
+
+/*
+ * Makes the value of a header, a scheme and a token, in the pool; empty if the
+ * token is.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
+    ngx_str_t *token, ngx_str_t *value);
+
+
+/* ngx_http_token_said.c */
+
+/*
+ * What a member of an error answer to this request says, as far as it may
+ * stand in a log; empty if there is none.
+ */
+ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_array_t *members, char *name);
+
+
+/* ngx_http_token_secret.c */
+
+/*
+ * Reads a VALUE argument of the directive that is being parsed.  Returns
+ * NGX_CONF_OK, or NGX_CONF_ERROR after an EMERG message without the value.
+ */
+char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
+    ngx_http_token_value_t *value);
+
+/*
+ * Reads a file that the directive that is being parsed names; one trailing
+ * newline is dropped.  Returns as ngx_http_token_value() does.
+ */
+char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
+    ngx_str_t *text);
+
+/*
+ * At a binary upgrade the master writes its environment to a debug log: where
+ * secrets are in it, the master's log is told to be silent, and a worker's is
+ * as it was configured.
+ */
+void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
+void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
+
+/*
+ * Makes the value of an Authorization header, RFC 6749 2.3.1 and RFC 7617;
+ * with form both are form-encoded first.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
+    ngx_str_t *secret, ngx_uint_t form, ngx_str_t *value);
+
+
+/* ngx_http_token_file.c */
+
+#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
+
+/*
+ * Reads a file whose name depends on variables, unless it was read within so
+ * many seconds.  Returns NGX_OK, or NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
+    time_t valid, ngx_str_t *text);
+
+/* overwrites what was read, when the process exits */
+void ngx_http_token_files_done(void);
+
+
+#endif /* _NGX_HTTP_TOKEN_ENDPOINT_H_INCLUDED_ */

@@ -1,0 +1,318 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * One call of the token endpoint: a subrequest, kept in memory, of a request
+ * that has no client.  No caller that leaves ends it, unless who waits says so,
+ * and no caller's next request waits for it.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+static ngx_int_t ngx_http_token_fetch_subrequest(
+    ngx_http_token_fetch_t *fetch);
+static ngx_int_t ngx_http_token_fetch_headers_in(ngx_http_request_t *sr,
+    ngx_str_t *endpoint);
+static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
+static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc);
+static void ngx_http_token_fetch_finished(ngx_http_request_t *r);
+static void ngx_http_token_fetch_deadline(ngx_event_t *ev);
+static void ngx_http_token_fetch_shutdown(ngx_event_t *ev);
+static void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
+
+
+static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
+
+
+ngx_http_token_fetch_t *
+ngx_http_token_fetch_create(ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log)
+{
+    ngx_http_request_t        *r;
+    ngx_http_token_ctx_t      *ctx;
+    ngx_http_token_fetch_t    *fetch;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = tlcf->loc_conf[ngx_http_core_module.ctx_index];
+
+    r = ngx_http_token_detached_create(tlcf->fetch_connection, &clcf->name,
+                                       ngx_http_token_fetch_shutdown, log);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    ctx = ngx_http_token_ctx(r);
+    fetch = ngx_pcalloc(r->pool, sizeof(ngx_http_token_fetch_t));
+
+    if (ctx == NULL || fetch == NULL) {
+        ngx_http_token_detached_close(r);
+        return NULL;
+    }
+
+    ctx->fetch = fetch;
+    fetch->main = r;
+
+    fetch->deadline.handler = ngx_http_token_fetch_deadline;
+    fetch->deadline.data = fetch;
+    fetch->deadline.log = r->connection->log;
+
+    r->write_event_handler = ngx_http_token_fetch_finished;
+
+    return fetch;
+}
+
+
+void
+ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request)
+{
+    ngx_connection_t          *c;
+    ngx_http_upstream_conf_t  *ucf;
+
+    fetch->request = request;
+
+    c = fetch->main->connection;
+
+    if (ngx_http_token_fetch_subrequest(fetch) != NGX_OK) {
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        ngx_http_token_fetch_end(fetch);
+        return;
+    }
+
+    /* an endpoint that sends a byte now and then does not hold it for ever */
+
+    ucf = ngx_http_get_module_loc_conf(fetch->main, ngx_http_proxy_module);
+
+    ngx_add_timer(&fetch->deadline, ucf->connect_timeout + ucf->send_timeout
+                                    + ucf->read_timeout);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_int_t
+ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_request_t          *r, *sr;
+    ngx_http_post_subrequest_t  *ps;
+
+    r = fetch->main;
+
+    /* an assertion is good for one call */
+
+    fetch->sent = ngx_http_token_assert(r, fetch->request);
+    if (fetch->sent == NULL) {
+        return NGX_ERROR;
+    }
+
+    ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
+    if (ps == NULL) {
+        return NGX_ERROR;
+    }
+
+    ps->handler = ngx_http_token_fetch_done;
+    ps->data = fetch;
+
+    if (ngx_http_subrequest(r, &r->uri, NULL, &sr, ps,
+                            NGX_HTTP_SUBREQUEST_IN_MEMORY
+                            |NGX_HTTP_SUBREQUEST_WAITED)
+        != NGX_OK
+        || ngx_http_token_fetch_headers_in(sr, &fetch->sent->endpoint)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* the path of an endpoint whose URL has none */
+    ngx_str_set(&sr->uri, "/");
+
+    sr->method = NGX_HTTP_POST;
+    sr->method_name = ngx_http_token_post_method;
+
+    /* it starts in its location, no phase looks for one */
+
+    sr->loc_conf = r->loc_conf;
+    sr->content_handler = fetch->request->tlcf->proxy_handler;
+    sr->write_event_handler = ngx_http_token_fetch_run;
+
+    ngx_http_set_ctx(sr, ngx_http_token_ctx(r), ngx_http_token_module);
+
+    fetch->subrequest = sr;
+
+    return NGX_OK;
+}
+
+
+/* $host and $http_host name the endpoint */
+
+static ngx_int_t
+ngx_http_token_fetch_headers_in(ngx_http_request_t *sr, ngx_str_t *endpoint)
+{
+    u_char           *p, *last, *host;
+    ngx_table_elt_t  *h;
+
+    if (ngx_list_init(&sr->headers_in.headers, sr->pool, 1,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    h = ngx_pcalloc(sr->pool, sizeof(ngx_table_elt_t));
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = endpoint->data + endpoint->len;
+    host = ngx_strlchr(endpoint->data, last, '/');
+
+    host = (host && last - host > 1) ? host + 2 : last;
+
+    for (p = host; p < last && *p != '/' && *p != '?'; p++) { /* void */ }
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Host");
+    h->lowcase_key = (u_char *) "host";
+    h->value.data = host;
+    h->value.len = p - host;
+
+    sr->headers_in.host = h;
+
+    /* without the port, which follows the bracket of an IPv6 address */
+
+    sr->headers_in.server = h->value;
+
+    while (p > host && p[-1] >= '0' && p[-1] <= '9') {
+        p--;
+    }
+
+    if (p > host && p[-1] == ':') {
+        sr->headers_in.server.len = p - 1 - host;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_fetch_run(ngx_http_request_t *sr)
+{
+    sr->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_finalize_request(sr, sr->content_handler(sr));
+}
+
+
+/* may run twice, and decides nothing */
+
+static ngx_int_t
+ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
+{
+    ngx_http_token_fetch_t  *fetch = data;
+
+    if (!fetch->finished) {
+        fetch->finished = 1;
+        fetch->rc = rc;
+    }
+
+    /* an answer that is too large is no error of the connection */
+
+    sr->connection->error = 0;
+
+    /* an error is the parent's to handle, nginx shall make no page of it */
+
+    return NGX_OK;
+}
+
+
+/* the write_event_handler of the request, run when the subrequest has ended */
+
+static void
+ngx_http_token_fetch_finished(ngx_http_request_t *r)
+{
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = ngx_http_token_ctx(r)->fetch;
+
+    if (!fetch->finished) {
+        return;
+    }
+
+    ngx_http_token_fetch_result(r, fetch);
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_deadline(ngx_event_t *ev)
+{
+    ngx_str_t                endpoint;
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = ev->data;
+
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+
+    ngx_log_error(NGX_LOG_ERR, ev->log, 0,
+                  "token endpoint \"%V\" did not end its answer in time",
+                  &endpoint);
+
+    fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_shutdown(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_token_fetch_t  *fetch;
+
+    c = ev->data;
+
+    if (!c->close) {
+        return;
+    }
+
+    /* c->data is the subrequest while it runs */
+
+    r = c->data;
+
+    fetch = ngx_http_token_ctx(r->main)->fetch;
+
+    ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                  "worker_shutdown_timeout ends a token request");
+
+    fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+    ngx_http_token_fetch_end(fetch);
+}
+
+
+static void
+ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->deadline.timer_set) {
+        ngx_del_timer(&fetch->deadline);
+    }
+
+    fetch->handler(fetch);
+
+    ngx_http_token_fetch_close(fetch);
+}
+
+
+void
+ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch)
+{
+    if (fetch->deadline.timer_set) {
+        ngx_del_timer(&fetch->deadline);
+    }
+
+    ngx_http_token_detached_close(fetch->main);
+}

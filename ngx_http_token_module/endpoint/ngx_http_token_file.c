@@ -1,0 +1,292 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Secrets of many tenants: "file:" with variables.  What was read is kept in
+ * the worker for a while, the least recently used goes first.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+#define NGX_HTTP_TOKEN_FILES  1024
+
+
+typedef struct {
+    ngx_str_node_t                  sn;     /* by path */
+    ngx_queue_t                     queue;  /* by last use */
+    time_t                          read;   /* when */
+    size_t                          len;
+    u_char                         *text;   /* behind the path */
+} ngx_http_token_file_t;
+
+
+static ngx_http_token_file_t *ngx_http_token_file_find(ngx_str_t *path,
+    uint32_t hash);
+static ngx_int_t ngx_http_token_file_name(ngx_http_request_t *r,
+    ngx_str_t *path);
+static ngx_http_token_file_t *ngx_http_token_file_load(ngx_http_request_t *r,
+    ngx_str_t *path, uint32_t hash);
+static ngx_http_token_file_t *ngx_http_token_file_read(ngx_log_t *log,
+    ngx_fd_t fd, ngx_str_t *path);
+static void ngx_http_token_file_keep(ngx_http_token_file_t *file,
+    uint32_t hash);
+static void ngx_http_token_file_drop(ngx_http_token_file_t *file);
+
+
+static ngx_rbtree_t       ngx_http_token_files;
+static ngx_rbtree_node_t  ngx_http_token_files_sentinel;
+static ngx_queue_t        ngx_http_token_files_queue;
+static ngx_uint_t         ngx_http_token_nfiles;
+
+
+ngx_int_t
+ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
+    ngx_str_t *text)
+{
+    uint32_t                hash;
+    ngx_http_token_file_t  *file;
+
+    if (ngx_http_token_file_name(r, path) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_token_files.root == NULL) {
+        ngx_rbtree_init(&ngx_http_token_files, &ngx_http_token_files_sentinel,
+                        ngx_str_rbtree_insert_value);
+        ngx_queue_init(&ngx_http_token_files_queue);
+    }
+
+    hash = ngx_crc32_long(path->data, path->len);
+
+    file = ngx_http_token_file_find(path, hash);
+
+    if (file && ngx_time() - file->read >= valid) {
+        ngx_http_token_file_drop(file);
+        file = NULL;
+    }
+
+    if (file) {
+        ngx_queue_remove(&file->queue);
+        ngx_queue_insert_head(&ngx_http_token_files_queue, &file->queue);
+
+    } else {
+        file = ngx_http_token_file_load(r, path, hash);
+
+        if (file == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    /* the request may outlive what is kept */
+
+    text->len = file->len;
+    text->data = ngx_pnalloc(r->pool, file->len + 1);
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(text->data, file->text, file->len);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_token_files_done(void)
+{
+    ngx_queue_t  *q;
+
+    while (ngx_http_token_nfiles) {
+        q = ngx_queue_last(&ngx_http_token_files_queue);
+
+        ngx_http_token_file_drop(ngx_queue_data(q, ngx_http_token_file_t,
+                                                queue));
+    }
+}
+
+
+/* a variable may be what a caller sent: it chooses a name, not a directory */
+
+static ngx_int_t
+ngx_http_token_file_name(ngx_http_request_t *r, ngx_str_t *path)
+{
+    u_char  *p;
+    size_t   i;
+
+    for (i = 0; i < path->len; i++) {
+
+        if (path->data[i] == '\0'
+            || (path->data[i] == '.' && i + 1 < path->len
+                && path->data[i + 1] == '.'
+                && (i == 0 || path->data[i - 1] == '/')
+                && (i + 2 == path->len || path->data[i + 2] == '/')))
+        {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "path of a \"file:\" value leaves its directory");
+            return NGX_ERROR;
+        }
+    }
+
+    p = ngx_pnalloc(r->pool, path->len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    *ngx_cpymem(p, path->data, path->len) = '\0';
+    path->data = p;
+
+    return ngx_get_full_name(r->pool, (ngx_str_t *) &ngx_cycle->conf_prefix,
+                             path);
+}
+
+
+static ngx_http_token_file_t *
+ngx_http_token_file_find(ngx_str_t *path, uint32_t hash)
+{
+    ngx_str_node_t  *sn;
+
+    sn = ngx_str_rbtree_lookup(&ngx_http_token_files, path, hash);
+
+    return (ngx_http_token_file_t *) sn;
+}
+
+
+static ngx_http_token_file_t *
+ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash)
+{
+    ngx_fd_t                fd;
+    ngx_log_t              *log;
+    ngx_http_token_file_t  *file;
+
+    log = r->connection->log;
+
+    fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno,
+                      ngx_open_file_n " \"%V\" failed", path);
+        return NULL;
+    }
+
+    file = ngx_http_token_file_read(log, fd, path);
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      ngx_close_file_n " \"%V\" failed", path);
+    }
+
+    if (file == NULL) {
+        return NULL;
+    }
+
+    if (file->len == 0) {
+
+        /* perhaps it is being written */
+
+        ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" is empty", path);
+        ngx_free(file);
+        return NULL;
+    }
+
+    ngx_http_token_file_keep(file, hash);
+
+    return file;
+}
+
+
+static ngx_http_token_file_t *
+ngx_http_token_file_read(ngx_log_t *log, ngx_fd_t fd, ngx_str_t *path)
+{
+    size_t                  len;
+    u_char                 *p;
+    ssize_t                 n;
+    ngx_file_info_t         fi;
+    ngx_http_token_file_t  *file;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ERR, log, ngx_errno,
+                      ngx_fd_info_n " \"%V\" failed", path);
+        return NULL;
+    }
+
+    if (!ngx_is_file(&fi)
+        || ngx_file_size(&fi) > NGX_HTTP_TOKEN_MAX_FILE_SIZE)
+    {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "\"%V\" is not a file, or too large", path);
+        return NULL;
+    }
+
+    len = (size_t) ngx_file_size(&fi);
+
+    file = ngx_alloc(sizeof(ngx_http_token_file_t) + path->len + len + 1, log);
+    if (file == NULL) {
+        return NULL;
+    }
+
+    p = (u_char *) file + sizeof(ngx_http_token_file_t);
+
+    file->sn.str.len = path->len;
+    file->sn.str.data = p;
+    file->text = ngx_cpymem(p, path->data, path->len);
+
+    n = ngx_read_fd(fd, file->text, len);
+
+    if (n != (ssize_t) len) {
+        ngx_log_error(NGX_LOG_ERR, log, (n == -1) ? ngx_errno : 0,
+                      ngx_read_fd_n " \"%V\" failed", path);
+        ngx_free(file);
+        return NULL;
+    }
+
+    if (len && file->text[len - 1] == LF) {
+        len--;
+
+        if (len && file->text[len - 1] == CR) {
+            len--;
+        }
+    }
+
+    file->len = len;
+    file->read = ngx_time();
+
+    return file;
+}
+
+
+static void
+ngx_http_token_file_keep(ngx_http_token_file_t *file, uint32_t hash)
+{
+    ngx_queue_t  *q;
+
+    if (ngx_http_token_nfiles == NGX_HTTP_TOKEN_FILES) {
+        q = ngx_queue_last(&ngx_http_token_files_queue);
+
+        ngx_http_token_file_drop(ngx_queue_data(q, ngx_http_token_file_t,
+                                                queue));
+    }
+
+    file->sn.node.key = hash;
+
+    ngx_rbtree_insert(&ngx_http_token_files, &file->sn.node);
+    ngx_queue_insert_head(&ngx_http_token_files_queue, &file->queue);
+
+    ngx_http_token_nfiles++;
+}
+
+
+static void
+ngx_http_token_file_drop(ngx_http_token_file_t *file)
+{
+    ngx_rbtree_delete(&ngx_http_token_files, &file->sn.node);
+    ngx_queue_remove(&file->queue);
+
+    ngx_http_token_nfiles--;
+
+    ngx_explicit_memzero(file->text, file->len);
+
+    ngx_free(file);
+}

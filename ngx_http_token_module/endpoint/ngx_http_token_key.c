@@ -1,0 +1,171 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The identity of a token request: whatever decides which token comes back.
+ * Secrets are in it as parts of a SHA-256 only.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+#include <openssl/evp.h>
+
+
+static ngx_int_t ngx_http_token_key_digest(u_char *digest,
+    ngx_http_token_request_t *request, ngx_str_t *extra);
+
+
+char *
+ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_str_t   *field, extra;
+    ngx_uint_t   i;
+
+    field = tlcf->fields->elts;
+
+    ngx_crc32_init(tlcf->fields_hash);
+
+    for (i = 0; i < tlcf->fields->nelts; i++) {
+
+        /* with the NUL that ends each */
+
+        ngx_crc32_update(&tlcf->fields_hash, field[i].data, field[i].len + 1);
+    }
+
+    ngx_crc32_final(tlcf->fields_hash);
+
+    ngx_str_null(&extra);
+
+    if (tlcf->cache_key) {
+        if (tlcf->cache_key->lengths) {
+            return NGX_CONF_OK;
+        }
+
+        extra = tlcf->cache_key->value;
+    }
+
+    if (!tlcf->constant) {
+        return NGX_CONF_OK;
+    }
+
+    tlcf->digest = ngx_pnalloc(cf->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
+    if (tlcf->digest == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+u_char *
+ngx_http_token_request_digest(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    u_char                     *digest;
+    ngx_int_t                   rc;
+    ngx_str_t                   extra;
+    ngx_log_t                  *log;
+    ngx_uint_t                  level;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    if (tlcf->digest) {
+        return tlcf->digest;
+    }
+
+    ngx_str_null(&extra);
+
+    if (tlcf->cache_key) {
+        log = r->connection->log;
+
+        level = ngx_http_token_mute(log);
+
+        rc = ngx_http_complex_value(r, tlcf->cache_key, &extra);
+
+        log->log_level = level;
+
+        if (rc != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    digest = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
+    if (digest == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_token_key_digest(digest, request, &extra) != NGX_OK) {
+        return NULL;
+    }
+
+    return digest;
+}
+
+
+/*
+ * The body has the grant type and every parameter, the Authorization header
+ * or the body has the client's id.  An assertion differs each time: what
+ * stands for it is what it is made of.
+ */
+
+static ngx_int_t
+ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
+    ngx_str_t *extra)
+{
+    ngx_int_t     rc;
+    ngx_str_t    *parts[7];
+    ngx_uint_t    i;
+    EVP_MD_CTX   *md;
+
+    parts[0] = &request->endpoint;
+    parts[1] = &request->authorization;
+    parts[2] = &request->body;
+    parts[3] = &request->secret;
+    parts[4] = &request->audience;
+    parts[5] = &request->tlcf->identity;
+    parts[6] = extra;
+
+    md = EVP_MD_CTX_new();
+    if (md == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = NGX_ERROR;
+
+    if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
+        || EVP_DigestUpdate(md, &request->tlcf->auth_method,
+                            sizeof(ngx_uint_t))
+           != 1)
+    {
+        goto done;
+    }
+
+    for (i = 0; i < 7; i++) {
+
+        /* the length keeps what ends one part from beginning the next */
+
+        if (EVP_DigestUpdate(md, &parts[i]->len, sizeof(size_t)) != 1
+            || EVP_DigestUpdate(md, parts[i]->data, parts[i]->len) != 1)
+        {
+            goto done;
+        }
+    }
+
+    if (EVP_DigestFinal_ex(md, digest, NULL) == 1) {
+        rc = NGX_OK;
+    }
+
+done:
+
+    EVP_MD_CTX_free(md);
+
+    return rc;
+}

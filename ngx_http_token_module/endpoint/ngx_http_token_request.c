@@ -1,0 +1,404 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The token request: what of it is constant, and what is made for a caller.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+static ngx_int_t ngx_http_token_init_body(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
+static ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text);
+static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_str_t *values);
+
+
+/* whether a request is authenticated by the client's secret */
+
+ngx_uint_t
+ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
+{
+    return (tlcf->auth_method != NGX_HTTP_TOKEN_AUTH_NONE
+            && tlcf->auth_method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+}
+
+
+char *
+ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t                 client, secret;
+    ngx_http_token_request_t  *request;
+
+    request = &tlcf->request;
+
+    request->tlcf = tlcf;
+
+    if (tlcf->endpoint->lengths == NULL) {
+        request->endpoint = tlcf->endpoint->value;
+    }
+
+    if (tlcf->audience && tlcf->audience->lengths == NULL) {
+        request->audience = tlcf->audience->value;
+    }
+
+    secret = ngx_http_token_uses_secret(tlcf);
+
+    client = (tlcf->client_id->complex == NULL
+              && (!secret || tlcf->client_secret->complex == NULL));
+
+    if (client) {
+        request->client_id = tlcf->client_id->text;
+
+        if (secret) {
+            request->secret = tlcf->client_secret->text;
+        }
+    }
+
+    if (client && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && ngx_http_token_basic_value(cf->pool, &request->client_id,
+                                      &request->secret, tlcf->auth_form,
+                                      &request->authorization)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_token_init_body(cf, tlcf, client) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->constant = (client && request->endpoint.data && request->body.data
+                      && (tlcf->audience == NULL || request->audience.data));
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    ngx_uint_t client)
+{
+    ngx_str_t               *values;
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    if (!client && tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        return NGX_OK;
+    }
+
+    values = ngx_palloc(cf->pool,
+                        (tlcf->params->nelts + 1) * sizeof(ngx_str_t));
+    if (values == NULL) {
+        return NGX_ERROR;
+    }
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (param[i].value.complex) {
+            return NGX_OK;
+        }
+
+        values[i] = param[i].value.text;
+    }
+
+    return ngx_http_token_build_body(cf->pool, &tlcf->request, values);
+}
+
+
+ngx_int_t
+ngx_http_token_evaluate(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request)
+{
+    ngx_int_t    rc;
+    ngx_log_t   *log;
+    ngx_uint_t   level;
+
+    *request = tlcf->request;
+
+    if (tlcf->constant) {
+        return NGX_OK;
+    }
+
+    log = r->connection->log;
+
+    level = ngx_http_token_mute(log);
+
+    rc = ngx_http_complex_value(r, tlcf->endpoint, &request->endpoint);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_token_evaluate_client(r, request);
+    }
+
+    if (rc == NGX_OK && tlcf->audience) {
+        rc = ngx_http_token_evaluate_audience(r, request);
+    }
+
+    if (rc == NGX_OK && request->body.data == NULL) {
+        rc = ngx_http_token_evaluate_body(r, request);
+    }
+
+    log->log_level = level;
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (request->authorization.data == NULL
+        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC)
+    {
+        return ngx_http_token_basic_value(r->pool, &request->client_id,
+                                          &request->secret, tlcf->auth_form,
+                                          &request->authorization);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_value(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text)
+{
+    if (value->complex == NULL) {
+        *text = value->text;
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (!value->is_file) {
+        return NGX_OK;
+    }
+
+    return ngx_http_token_file(r, text, tlcf->file_valid, text);
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_client(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    char                       *wrong;
+    ngx_str_t                  *id;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+    id = &request->client_id;
+
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_id, id)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    wrong = ngx_http_token_check_credential(id);
+
+    if (wrong == NULL
+        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && !tlcf->auth_form
+        && ngx_strlchr(id->data, id->data + id->len, ':'))
+    {
+        wrong = "contains a colon";
+    }
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "the value of \"token_proxy_client_id\" %s", wrong);
+        return NGX_ERROR;
+    }
+
+    if (!ngx_http_token_uses_secret(tlcf)) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_secret,
+                                      &request->secret)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    wrong = ngx_http_token_check_credential(&request->secret);
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "the value of \"token_proxy_client_secret\" %s", wrong);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_audience(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    char  *wrong;
+
+    if (ngx_http_complex_value(r, request->tlcf->audience, &request->audience)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    wrong = ngx_http_token_check_credential(&request->audience);
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "the value of \"token_proxy_assertion_audience\" %s",
+                      wrong);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_body(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    ngx_str_t               *values;
+    ngx_uint_t               i;
+    ngx_array_t             *params;
+    ngx_http_token_param_t  *param;
+
+    params = request->tlcf->params;
+
+    values = ngx_palloc(r->pool, (params->nelts + 1) * sizeof(ngx_str_t));
+    if (values == NULL) {
+        return NGX_ERROR;
+    }
+
+    param = params->elts;
+
+    for (i = 0; i < params->nelts; i++) {
+        if (ngx_http_token_evaluate_value(r, request->tlcf, &param[i].value,
+                                          &values[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_token_build_body(r->pool, request, values);
+}
+
+
+static ngx_int_t
+ngx_http_token_build_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
+    ngx_str_t *values)
+{
+    ngx_uint_t                  i, n;
+    ngx_keyval_t               *kv;
+    ngx_http_token_param_t     *param;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    kv = ngx_palloc(pool, (tlcf->params->nelts + 1) * sizeof(ngx_keyval_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&kv[0].key, "grant_type");
+    kv[0].value = tlcf->grant_type;
+
+    n = 1;
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+
+        /* RFC 6749 3.2: one without a value is treated as if it were omitted */
+
+        if (values[i].len == 0) {
+            continue;
+        }
+
+        kv[n].key = param[i].name;
+        kv[n++].value = values[i];
+    }
+
+    return ngx_http_token_form(pool, request, kv, n);
+}
+
+
+ngx_int_t
+ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
+    ngx_keyval_t *params, ngx_uint_t nparams)
+{
+    u_char        *p;
+    size_t         len;
+    ngx_uint_t     i, n, method;
+    ngx_keyval_t  *kv;
+
+    kv = ngx_palloc(pool, (nparams + 2) * sizeof(ngx_keyval_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    method = request->tlcf->auth_method;
+
+    kv[0] = params[0];
+    n = 1;
+
+    if (method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        ngx_str_set(&kv[n].key, "client_id");
+        kv[n++].value = request->client_id;
+    }
+
+    if (method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
+        ngx_str_set(&kv[n].key, "client_secret");
+        kv[n++].value = request->secret;
+    }
+
+    for (i = 1; i < nparams; i++) {
+        kv[n++] = params[i];
+    }
+
+    len = 0;
+
+    for (i = 0; i < n; i++) {
+        len += ngx_http_token_form_encode(NULL, &kv[i].key)
+               + ngx_http_token_form_encode(NULL, &kv[i].value)
+               + sizeof("=&") - 1;
+    }
+
+    p = ngx_pnalloc(pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    request->body.data = p;
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            *p++ = '&';
+        }
+
+        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].key);
+        *p++ = '=';
+        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].value);
+    }
+
+    request->body.len = p - request->body.data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,357 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * What a finished call of the token endpoint has brought: a token, or one of
+ * the failures.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+#define NGX_HTTP_TOKEN_MAX_RETRY_AFTER  3600
+
+
+static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
+static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
+static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
+    ngx_http_token_fetch_t *fetch);
+static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch);
+static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch);
+static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
+
+
+void
+ngx_http_token_fetch_result(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_request_t  *sr;
+
+    sr = fetch->subrequest;
+
+    r->connection->log->action = "requesting a token";
+
+    ngx_http_token_fetch_upstream(fetch);
+
+    fetch->outcome = NGX_HTTP_TOKEN_UNREACHABLE;
+
+    if (fetch->upstream_status == 0
+        || fetch->rc >= NGX_HTTP_SPECIAL_RESPONSE)
+    {
+        /* nginx has said why in the log */
+
+        if (fetch->rc == NGX_HTTP_GATEWAY_TIME_OUT) {
+            fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
+        }
+
+        return;
+    }
+
+    if (fetch->upstream_status != NGX_HTTP_OK) {
+        ngx_http_token_fetch_refusal(r, fetch);
+        return;
+    }
+
+    if (fetch->rc == NGX_OK && ngx_http_token_fetch_complete(sr)) {
+        ngx_http_token_fetch_answer(r, fetch);
+        return;
+    }
+
+    fetch->outcome = NGX_HTTP_TOKEN_INCOMPLETE;
+
+    if (ngx_http_token_fetch_timed_out(sr, fetch)) {
+        fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
+    }
+}
+
+
+static void
+ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch)
+{
+    ngx_array_t                *states;
+    ngx_http_request_t         *sr;
+    ngx_http_upstream_state_t  *state;
+
+    sr = fetch->subrequest;
+    states = sr->upstream_states;
+
+    fetch->upstream_status = 0;
+    fetch->upstream_time = 0;
+
+    if (states == NULL || states->nelts == 0) {
+        return;
+    }
+
+    state = (ngx_http_upstream_state_t *) states->elts + states->nelts - 1;
+
+    if (state->response_time != (ngx_msec_t) -1) {
+        fetch->upstream_time = state->response_time;
+    }
+
+    /* a state's status is nginx's own if the endpoint gave none */
+
+    if (sr->upstream && sr->upstream->headers_in.status_n) {
+        fetch->upstream_status = sr->upstream->headers_in.status_n;
+    }
+}
+
+
+/*
+ * An answer that was cut off in its body ends as a subrequest with NGX_OK;
+ * the condition is the one by which the upstream code tells the two apart.
+ */
+
+static ngx_uint_t
+ngx_http_token_fetch_complete(ngx_http_request_t *sr)
+{
+    ngx_event_pipe_t  *p;
+
+    p = sr->upstream->pipe;
+
+    if (p == NULL || sr->out == NULL) {
+        return 0;
+    }
+
+    if (p->downstream_error) {
+        /* larger than token_proxy_max_response_size */
+        return 0;
+    }
+
+    return (p->upstream_done || (p->upstream_eof && p->length == -1));
+}
+
+
+static ngx_uint_t
+ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_event_pipe_t  *p;
+
+    p = sr->upstream->pipe;
+
+    return (p && p->upstream_error
+            && fetch->upstream_time >= sr->upstream->conf->read_timeout);
+}
+
+
+static void
+ngx_http_token_fetch_answer(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch)
+{
+    char                     *wrong;
+    ngx_buf_t                *b;
+    ngx_int_t                 rc;
+    ngx_str_t                 text, endpoint;
+    ngx_http_token_member_t  *token;
+
+    b = fetch->subrequest->out->buf;
+
+    text.data = b->pos;
+    text.len = b->last - b->pos;
+
+    rc = ngx_http_token_json_parse(r->pool, &text, &fetch->members);
+
+    if (rc == NGX_ERROR) {
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        return;
+    }
+
+    wrong = NULL;
+
+    if (rc != NGX_OK) {
+        wrong = "is not a JSON object";
+
+    } else {
+        token = ngx_http_token_json_find(fetch->members, "access_token");
+
+        if (token == NULL || !token->is_string || token->string.len == 0) {
+            wrong = "has no access_token that is a string";
+        }
+    }
+
+    if (wrong == NULL) {
+        fetch->outcome = NGX_HTTP_TOKEN_OK;
+        return;
+    }
+
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "answer of token endpoint \"%V\" %s", &endpoint, wrong);
+
+    fetch->outcome = NGX_HTTP_TOKEN_INVALID;
+}
+
+
+static void
+ngx_http_token_fetch_refusal(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_buf_t                *b;
+    ngx_str_t                 text, error, description, endpoint;
+    ngx_uint_t                bad_grant, level;
+    ngx_array_t              *members;
+    ngx_http_request_t       *sr;
+    ngx_http_token_member_t  *m;
+
+    sr = fetch->subrequest;
+    members = NULL;
+
+    if (sr->out) {
+        b = sr->out->buf;
+
+        text.data = b->pos;
+        text.len = b->last - b->pos;
+
+        if (ngx_http_token_json_parse(r->pool, &text, &members) != NGX_OK) {
+            members = NULL;
+        }
+    }
+
+    error = ngx_http_token_said(r, fetch->sent, members, "error");
+    description = ngx_http_token_said(r, fetch->sent, members,
+                                      "error_description");
+
+    /* the fault of a caller is no error of this server */
+
+    m = members ? ngx_http_token_json_find(members, "error") : NULL;
+
+    bad_grant = (fetch->request->refresh_grant
+                 && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
+                 && m && m->is_string
+                 && m->string.len == sizeof("invalid_grant") - 1
+                 && ngx_strncmp(m->string.data, "invalid_grant", m->string.len)
+                    == 0);
+
+    level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
+    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+
+    ngx_log_error(level, r->connection->log, 0,
+                  "token endpoint \"%V\" answered %ui%s%V%s%V",
+                  &endpoint, fetch->upstream_status,
+                  error.len ? ", error: " : "", &error,
+                  description.len ? ", description: " : "", &description);
+
+    if (bad_grant) {
+        fetch->outcome = NGX_HTTP_TOKEN_BAD_GRANT;
+        return;
+    }
+
+    if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
+        || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        fetch->outcome = NGX_HTTP_TOKEN_BUSY;
+        fetch->retry_after = ngx_http_token_retry_after(sr);
+        return;
+    }
+
+    if (fetch->upstream_status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        fetch->outcome = NGX_HTTP_TOKEN_BROKEN;
+
+    } else if (fetch->upstream_status >= NGX_HTTP_BAD_REQUEST) {
+        fetch->outcome = NGX_HTTP_TOKEN_REFUSED;
+
+    } else {
+        fetch->outcome = NGX_HTTP_TOKEN_INVALID;
+    }
+}
+
+
+/* seconds, or a date (RFC 9110 10.2.3); 0 if there is none that is right */
+
+static time_t
+ngx_http_token_retry_after(ngx_http_request_t *sr)
+{
+    time_t            seconds;
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_token_find_header(&sr->upstream->headers_in.headers,
+                                   "Retry-After");
+    if (h == NULL) {
+        return 0;
+    }
+
+    seconds = ngx_atotm(h->value.data, h->value.len);
+
+    if (seconds == NGX_ERROR) {
+        seconds = ngx_parse_http_time(h->value.data, h->value.len);
+
+        if (seconds == NGX_ERROR) {
+            return 0;
+        }
+
+        seconds -= ngx_time();
+    }
+
+    if (seconds < 0) {
+        return 0;
+    }
+
+    return ngx_min(seconds, NGX_HTTP_TOKEN_MAX_RETRY_AFTER);
+}
+
+
+ngx_int_t
+ngx_http_token_answer_of(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *members, ngx_str_t *scheme, ngx_str_t *answer)
+{
+    ngx_str_t  token;
+
+    if (scheme == NULL) {
+        return ngx_http_token_json_subset(pool, members, tlcf->fields, answer);
+    }
+
+    token = ngx_http_token_bearer_token(members);
+
+    return ngx_http_token_bearer_value(pool, scheme, &token, answer);
+}
+
+
+/* RFC 6750 2.1, and RFC 6749 A.12 for what is no Bearer token */
+
+ngx_str_t
+ngx_http_token_bearer_token(ngx_array_t *members)
+{
+    ngx_str_t                 token;
+    ngx_http_token_member_t  *m;
+
+    m = ngx_http_token_json_find(members, "access_token");
+
+    token = m->string;
+
+    if (ngx_http_token_check_credential(&token) != NULL) {
+        ngx_str_null(&token);
+    }
+
+    return token;
+}
+
+
+ngx_int_t
+ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
+    ngx_str_t *token, ngx_str_t *value)
+{
+    u_char  *p;
+
+    ngx_str_null(value);
+
+    if (token->len == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(pool, scheme->len + token->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+    value->len = scheme->len + token->len;
+
+    p = ngx_cpymem(p, scheme->data, scheme->len);
+    ngx_memcpy(p, token->data, token->len);
+
+    return NGX_OK;
+}

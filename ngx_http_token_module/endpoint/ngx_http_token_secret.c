@@ -1,0 +1,362 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * VALUE: literal, env, file, variables; the encodings of credentials.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *text);
+static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
+static char *ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd,
+    ngx_str_t *name, ngx_str_t *text);
+static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
+    ngx_http_token_value_t *value);
+
+
+static ngx_uint_t  ngx_http_token_has_env;
+static ngx_uint_t  ngx_http_token_muted;
+
+
+char *
+ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
+    ngx_http_token_value_t *value)
+{
+    char       *rv;
+    ngx_str_t   rest, *directive;
+
+    ngx_memzero(value, sizeof(ngx_http_token_value_t));
+
+    value->file = cf->conf_file->file.name.data;
+    value->line = cf->conf_file->line;
+
+    if (ngx_strncmp(arg->data, "env:", 4) == 0) {
+        rest.len = arg->len - 4;
+        rest.data = arg->data + 4;
+
+        rv = ngx_http_token_value_env(cf, &rest, &value->text);
+
+    } else if (ngx_strncmp(arg->data, "file:", 5) == 0) {
+        rest.len = arg->len - 5;
+        rest.data = arg->data + 5;
+
+        if (ngx_http_script_variables_count(&rest)) {
+            value->is_file = 1;
+            return ngx_http_token_value_complex(cf, &rest, value);
+        }
+
+        rv = ngx_http_token_value_file(cf, &rest, &value->text);
+
+    } else if (ngx_http_script_variables_count(arg)) {
+        return ngx_http_token_value_complex(cf, arg, value);
+
+    } else {
+        value->text = *arg;
+        rv = NGX_CONF_OK;
+    }
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    directive = cf->args->elts;
+
+    if (value->text.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the value of \"%V\" is empty", directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_strlchr(value->text.data, value->text.data + value->text.len, '\0')
+        != NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the value of \"%V\" contains a NUL", directive);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
+{
+    char       *env;
+    ngx_str_t  *directive;
+
+    directive = cf->args->elts;
+
+    if (name->len == 0 || ngx_strlchr(name->data, name->data + name->len, '='))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" needs the name of a variable after \"env:\"",
+                           directive);
+        return NGX_CONF_ERROR;
+    }
+
+    /* arguments of the configuration end with a NUL */
+
+    env = getenv((char *) name->data);
+
+    if (env == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "environment variable \"%V\" of \"%V\" is not set",
+                           name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    /* the environment may change while this configuration is in use */
+
+    text->len = ngx_strlen(env);
+    text->data = ngx_pnalloc(cf->pool, text->len + 1);
+    if (text->data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(text->data, env, text->len + 1);
+
+    if (ngx_http_token_keep_env(cf, name) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * A binary upgrade hands on only what the "env" directives name: what has
+ * been read once has to be found again then.
+ */
+
+static ngx_int_t
+ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_str_t        *var;
+    ngx_uint_t        i;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cf->cycle->conf_ctx,
+                                           ngx_core_module);
+    var = ccf->env.elts;
+
+    ngx_http_token_has_env = 1;
+
+    for (i = 0; i < ccf->env.nelts; i++) {
+        if (ngx_strncmp(var[i].data, name->data, name->len) == 0
+            && (var[i].data[name->len] == '\0'
+                || var[i].data[name->len] == '='))
+        {
+            return NGX_OK;
+        }
+    }
+
+    var = ngx_array_push(&ccf->env);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    *var = *name;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_token_mute_environment(ngx_cycle_t *cycle)
+{
+    ngx_http_token_muted = 0;
+
+    if (ngx_http_token_has_env) {
+        ngx_http_token_muted = cycle->log->log_level & NGX_LOG_DEBUG_CORE;
+        cycle->log->log_level &= ~NGX_LOG_DEBUG_CORE;
+    }
+}
+
+
+void
+ngx_http_token_unmute_environment(ngx_cycle_t *cycle)
+{
+    cycle->log->log_level |= ngx_http_token_muted;
+}
+
+
+char *
+ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
+{
+    char       *rv;
+    ngx_fd_t    fd;
+    ngx_str_t   name, *directive;
+
+    directive = cf->args->elts;
+
+    if (path->len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" needs a path after \"file:\"", directive);
+        return NGX_CONF_ERROR;
+    }
+
+    name = *path;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    fd = ngx_open_file(name.data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " \"%V\" of \"%V\" failed",
+                           &name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    rv = ngx_http_token_read_file(cf, fd, &name, text);
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", &name);
+    }
+
+    return rv;
+}
+
+
+static char *
+ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
+    ngx_str_t *text)
+{
+    ssize_t           n;
+    ngx_str_t        *directive;
+    ngx_file_info_t   fi;
+
+    directive = cf->args->elts;
+
+    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_fd_info_n " \"%V\" of \"%V\" failed",
+                           name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (!ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" of \"%V\" is not a file", name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_file_size(&fi) > NGX_HTTP_TOKEN_MAX_FILE_SIZE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" of \"%V\" is too large", name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_file_access(&fi) & S_IROTH) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"%V\" of \"%V\" can be read by every user",
+                           name, directive);
+    }
+
+    text->len = (size_t) ngx_file_size(&fi);
+    text->data = ngx_pnalloc(cf->pool, text->len + 1);
+    if (text->data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    n = ngx_read_fd(fd, text->data, text->len);
+
+    if (n != (ssize_t) text->len) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, (n == -1) ? ngx_errno : 0,
+                           ngx_read_fd_n " \"%V\" of \"%V\" failed",
+                           name, directive);
+        return NGX_CONF_ERROR;
+    }
+
+    if (text->len && text->data[text->len - 1] == LF) {
+        text->len--;
+
+        if (text->len && text->data[text->len - 1] == CR) {
+            text->len--;
+        }
+    }
+
+    text->data[text->len] = '\0';
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
+    ngx_http_token_value_t *value)
+{
+    ngx_http_compile_complex_value_t  ccv;
+
+    value->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (value->complex == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = arg;
+    ccv.complex_value = value->complex;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id, ngx_str_t *secret,
+    ngx_uint_t form, ngx_str_t *value)
+{
+    u_char     *p;
+    ngx_str_t   plain, encoded;
+
+    plain.len = form ? ngx_http_token_form_encode(NULL, id) + 1
+                       + ngx_http_token_form_encode(NULL, secret)
+                     : id->len + 1 + secret->len;
+
+    plain.data = ngx_pnalloc(pool, plain.len);
+    if (plain.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (form) {
+        p = (u_char *) ngx_http_token_form_encode(plain.data, id);
+        *p++ = ':';
+        (void) ngx_http_token_form_encode(p, secret);
+
+    } else {
+        p = ngx_cpymem(plain.data, id->data, id->len);
+        *p++ = ':';
+        ngx_memcpy(p, secret->data, secret->len);
+    }
+
+    value->len = sizeof("Basic ") - 1 + ngx_base64_encoded_length(plain.len);
+    value->data = ngx_pnalloc(pool, value->len);
+    if (value->data == NULL) {
+        ngx_explicit_memzero(plain.data, plain.len);
+        return NGX_ERROR;
+    }
+
+    encoded.data = ngx_cpymem(value->data, "Basic ", sizeof("Basic ") - 1);
+
+    ngx_encode_base64(&encoded, &plain);
+
+    ngx_explicit_memzero(plain.data, plain.len);
+
+    value->len = sizeof("Basic ") - 1 + encoded.len;
+
+    return NGX_OK;
+}

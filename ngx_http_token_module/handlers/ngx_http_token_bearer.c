@@ -1,0 +1,204 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The token goes to the API, not to the browser: token_proxy_bearer.
+ */
+
+
+#include "ngx_http_token_handlers.h"
+
+
+static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
+static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
+    ngx_uint_t outcome, time_t retry_after);
+
+
+/* a handler of the precontent phase: access has been granted by then */
+
+ngx_int_t
+ngx_http_token_bearer_handler(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_bearer_t    *bearer;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->bearer_location == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    bearer = ctx->bearer;
+
+    if (bearer == NULL) {
+
+        bearer = ngx_pcalloc(r->pool, sizeof(ngx_http_token_bearer_t));
+        if (bearer == NULL) {
+            return NGX_ERROR;
+        }
+
+        ctx->bearer = bearer;
+    }
+
+    bearer->phase_handler = r->phase_handler;
+
+    if (bearer->got) {
+
+        /* resumed */
+
+        return ngx_http_token_bearer_apply(r, bearer);
+    }
+
+    return ngx_http_token_bearer_get(r, bearer, tlcf);
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_get(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_int_t              rc;
+    ngx_http_token_got_t  *got;
+
+    if (ngx_http_token_evaluate(r, tlcf->bearer_location, &bearer->request)
+        != NGX_OK)
+    {
+        return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    got = ngx_http_token_get(r, &bearer->request, &tlcf->bearer_scheme,
+                             ngx_http_token_bearer_resume, &rc);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    bearer->got = got;
+
+    return ngx_http_token_bearer_apply(r, bearer);
+}
+
+
+static void
+ngx_http_token_bearer_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    ctx->bearer->got = got;
+
+    if (r == r->main
+        && ngx_handle_read_event(r->connection->read, 0) != NGX_OK)
+    {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    ngx_http_core_run_phases(r);
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_apply(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_str_t                   endpoint;
+    ngx_uint_t                  dropped;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    got = bearer->got;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    ctx->got = got;
+
+    if (got->outcome != NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_bearer_fail(r, got->outcome, got->retry_after);
+    }
+
+    if (got->answer.len == 0) {
+        (void) ngx_http_token_bearer_drop(bearer, &dropped);
+
+        if (dropped) {
+            endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "token of \"%V\" cannot stand in a header",
+                          &endpoint);
+        }
+
+        return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INVALID, 0);
+    }
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    bearer->token.data = got->answer.data + tlcf->bearer_scheme.len;
+    bearer->token.len = got->answer.len - tlcf->bearer_scheme.len;
+
+    if (!bearer->retried) {
+        return NGX_DECLINED;
+    }
+
+    /* those that start after it need not be refused as well */
+
+    if (bearer->origin) {
+        bearer->origin->got = got;
+        bearer->origin->token = bearer->token;
+    }
+
+    /* what comes between has been done: on to the content handler */
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
+    ngx_uint_t *dropped)
+{
+    ngx_http_token_got_t       *got;
+    ngx_http_token_loc_conf_t  *token;
+
+    got = bearer->got;
+    token = bearer->request.tlcf;
+
+    if (got->digest == NULL || got->serial == 0) {
+
+        /* it is not in a cache */
+
+        *dropped = 1;
+        return 1;
+    }
+
+    return ngx_http_token_cache_drop(token->cache->data, got->digest,
+                                     got->serial, token->backoff_min, dropped);
+}
+
+
+/* the API is not called */
+
+static ngx_int_t
+ngx_http_token_bearer_fail(ngx_http_request_t *r, ngx_uint_t outcome,
+    time_t retry_after)
+{
+    ngx_http_token_finalize(r, ngx_http_token_send_failure(r, outcome,
+                                                           retry_after));
+
+    return NGX_DONE;
+}

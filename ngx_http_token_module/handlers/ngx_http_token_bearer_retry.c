@@ -1,0 +1,158 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * What is done when an API refuses a token: another one, for the request or
+ * for the next.
+ */
+
+
+#include "ngx_http_token_handlers.h"
+
+
+static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
+static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
+
+
+ngx_uint_t
+ngx_http_token_bearer_retry(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    if (!ngx_http_token_bearer_refused(r)
+        || !ngx_http_token_bearer_again(r, bearer))
+    {
+        return 0;
+    }
+
+    ngx_http_token_bearer_repeat(r, bearer);
+
+    return 1;
+}
+
+
+static ngx_uint_t
+ngx_http_token_bearer_refused(ngx_http_request_t *r)
+{
+    ngx_uint_t                  i, *status;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
+        return 0;
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    /* what was cached says nothing about this token */
+
+    if (r->cached) {
+        return 0;
+    }
+
+#endif
+
+    status = tlcf->bearer_retry->elts;
+
+    for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
+        if (status[i] == r->upstream->headers_in.status_n) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* the token is dropped in any case */
+
+static ngx_uint_t
+ngx_http_token_bearer_again(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_str_t   endpoint;
+    ngx_uint_t  dropped, another;
+
+    another = ngx_http_token_bearer_drop(bearer, &dropped);
+
+    if (dropped) {
+        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "token of \"%V\" was refused with status %ui",
+                      &endpoint, r->upstream->headers_in.status_n);
+    }
+
+    return another && !bearer->retried && ngx_http_token_bearer_repeatable(r);
+}
+
+
+/* safe methods without a body */
+
+static ngx_uint_t
+ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
+{
+    ngx_chain_t  *cl;
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))) {
+        return 0;
+    }
+
+    if (r->request_body == NULL) {
+        return 1;
+    }
+
+    if (r->request_body->temp_file) {
+        return 0;
+    }
+
+    /* from its start: what has been sent is no longer the buffer's size */
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        if (cl->buf->last != cl->buf->start || cl->buf->in_file) {
+            return 0;
+        }
+    }
+
+    /* of a body that is sent while it is read, nothing is left */
+
+    return !(r->request_body_no_buffering
+             && (r->headers_in.content_length_n > 0 || r->headers_in.chunked));
+}
+
+
+/*
+ * The upstream is ended as ngx_http_upstream_create() ends one that has to
+ * give way to another, and the phases are run again from the precontent phase
+ * on.  The second reference is for the upstream code that called, which ends
+ * the request once more when it is told that it failed.
+ */
+
+static void
+ngx_http_token_bearer_repeat(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_http_cleanup_pt  cleanup;
+
+    bearer->retried = 1;
+    bearer->got = NULL;
+
+    cleanup = *r->upstream->cleanup;
+
+    r->main->count++;
+    cleanup(r);
+
+    r->main->count++;
+
+    r->phase_handler = bearer->phase_handler;
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    if (ngx_http_post_request(r, NULL) != NGX_OK) {
+        r->connection->error = 1;
+    }
+}

@@ -1,0 +1,403 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Cross-origin requests, the CORS protocol of the Fetch standard: who may
+ * call, what a preflight is told, and the headers of every response.
+ */
+
+
+#include "ngx_http_token_handlers.h"
+
+
+static ngx_int_t ngx_http_token_cors_check(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx);
+static ngx_uint_t ngx_http_token_cors_is_one(ngx_str_t *text);
+static ngx_int_t ngx_http_token_cors_is_own(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *origin);
+static ngx_int_t ngx_http_token_cors_own(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *text);
+static ngx_http_token_loc_conf_t *ngx_http_token_cors_location(
+    ngx_http_request_t *r);
+static void ngx_http_token_cors_cleanup(void *data);
+static ngx_int_t ngx_http_token_cors_allow(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_http_token_ctx_t *ctx);
+
+
+ngx_int_t
+ngx_http_token_cors_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->enable != 1 || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    if (tlcf->cors.origins == NULL && r->method != NGX_HTTP_OPTIONS) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (tlcf->cors.origins
+        && ngx_http_token_cors_check(r, tlcf, ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ctx->origin_verdict != NGX_HTTP_TOKEN_ORIGIN_DENIED
+        && r->method != NGX_HTTP_OPTIONS)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_DENIED) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "origin \"%V\" is not allowed", &ctx->origin);
+
+        rc = ngx_http_token_send_error(r, NGX_HTTP_FORBIDDEN, "access_denied",
+                                       "This origin is not allowed.");
+
+    } else {
+        rc = ngx_http_token_cors_options(r);
+    }
+
+    ngx_http_token_finalize(r, rc);
+
+    return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_token_cors_check(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx)
+{
+    char                      *wrong;
+    ngx_int_t                  rc;
+    ngx_str_t                  origin;
+    ngx_uint_t                 n;
+    ngx_table_elt_t           *h;
+    ngx_http_token_origins_t  *origins;
+
+    if (ctx->origin_verdict != NGX_HTTP_TOKEN_ORIGIN_UNKNOWN) {
+        return NGX_OK;
+    }
+
+    h = ngx_http_token_cors_find(r, "origin", &n);
+
+    if (h == NULL) {
+        ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_NONE;
+        return NGX_OK;
+    }
+
+    origins = tlcf->cors.origins;
+
+    ctx->origin = h->value;
+    ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_DENIED;
+
+    if (n > 1) {
+        return NGX_OK;
+    }
+
+    /* browsers send the normal form */
+
+    if (ngx_http_token_origins_exact(origins, &h->value)) {
+        ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
+        return NGX_OK;
+    }
+
+    if (!ngx_http_token_cors_is_one(&h->value)) {
+        return NGX_OK;
+    }
+
+    if (origins->any) {
+        ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
+        return NGX_OK;
+    }
+
+    origin.data = ngx_pnalloc(r->pool, h->value.len);
+    if (origin.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    wrong = ngx_http_token_origin_normalize(&h->value, &origin);
+
+    if (wrong) {
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "http token origin \"%V\" %s", &h->value, wrong);
+        return NGX_OK;
+    }
+
+    rc = ngx_http_token_origins_match(origins, &origin, r->connection->log)
+             ? NGX_OK
+             : ngx_http_token_cors_is_own(r, &tlcf->cors, &origin);
+
+    if (rc == NGX_OK) {
+        ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
+    }
+
+    return (rc == NGX_ERROR) ? NGX_ERROR : NGX_OK;
+}
+
+
+/* neither empty nor a list */
+
+static ngx_uint_t
+ngx_http_token_cors_is_one(ngx_str_t *text)
+{
+    size_t  i;
+
+    for (i = 0; i < text->len; i++) {
+        if (text->data[i] <= 0x20 || text->data[i] >= 0x7f
+            || text->data[i] == ',')
+        {
+            return 0;
+        }
+    }
+
+    return (text->len != 0);
+}
+
+
+/* returns NGX_OK, NGX_DECLINED or NGX_ERROR */
+
+static ngx_int_t
+ngx_http_token_cors_is_own(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *origin)
+{
+    char       *wrong;
+    ngx_int_t   rc;
+    ngx_str_t   text, own;
+
+    rc = ngx_http_token_cors_own(r, cors, &text);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    own.data = ngx_pnalloc(r->pool, text.len + 1);
+    if (own.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    wrong = ngx_http_token_origin_normalize(&text, &own);
+
+    if (wrong) {
+        ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "http token own origin \"%V\" %s", &text, wrong);
+        return NGX_DECLINED;
+    }
+
+    if (own.len != origin->len
+        || ngx_memcmp(own.data, origin->data, own.len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_cors_own(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *text)
+{
+    u_char     *p;
+    ngx_str_t   host, scheme;
+
+    if (cors->self) {
+        return ngx_http_complex_value(r, cors->self, text);
+    }
+
+    /* with the port, if there is one; HTTP/3 knows the name alone */
+
+    host = r->headers_in.host ? r->headers_in.host->value
+                              : r->headers_in.server;
+
+    if (host.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    ngx_str_set(&scheme, "http");
+
+#if (NGX_HTTP_SSL)
+    if (r->connection->ssl) {
+        ngx_str_set(&scheme, "https");
+    }
+#endif
+
+    p = ngx_pnalloc(r->pool, scheme.len + sizeof("://") - 1 + host.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->data = p;
+    text->len = ngx_sprintf(p, "%V://%V", &scheme, &host) - p;
+
+    return NGX_OK;
+}
+
+
+/* the token location whose CORS headers belong to a response, or NULL */
+
+static ngx_http_token_loc_conf_t *
+ngx_http_token_cors_location(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t         *cln;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    if (r != r->main) {
+        return NULL;
+    }
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->enable == 1) {
+        return tlcf->cors.origins ? tlcf : NULL;
+    }
+
+    if (!r->internal) {
+        return NULL;
+    }
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_token_cors_cleanup) {
+            return *(ngx_http_token_loc_conf_t **) cln->data;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* what the pool keeps is not cleared by an internal redirect */
+
+ngx_int_t
+ngx_http_token_cors_leave(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_token_loc_conf_t *));
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_token_cors_cleanup;
+    *(ngx_http_token_loc_conf_t **) cln->data = tlcf;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_cors_cleanup(void *data)
+{
+    /* there is nothing to do: the address marks the entry */
+
+    (void) data;
+}
+
+
+ngx_int_t
+ngx_http_token_cors_header_filter(ngx_http_request_t *r)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    origin;
+    ngx_uint_t                   vary;
+    ngx_http_token_ctx_t        *ctx;
+    ngx_http_token_loc_conf_t   *tlcf;
+    ngx_http_token_cors_conf_t  *cors;
+
+    tlcf = ngx_http_token_cors_location(r);
+
+    if (tlcf == NULL) {
+        return NGX_OK;
+    }
+
+    cors = &tlcf->cors;
+
+    /* not known yet if the request did not come as far as the access checks */
+
+    ctx = ngx_http_token_ctx(r);
+
+    if (ctx == NULL || ngx_http_token_cors_check(r, tlcf, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    vary = ngx_http_token_cors_clean(r);
+
+    if (!cors->origins->any) {
+        ngx_str_set(&origin, "Origin");
+
+        rc = vary ? ngx_http_token_cors_vary(r, "Origin")
+                  : ngx_http_token_cors_add(r, "Vary", &origin);
+
+        if (rc != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (ngx_http_token_cors_allow(r, cors, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ctx->preflight) {
+        return ngx_http_token_cors_preflight(r, cors);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_cors_allow(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_http_token_ctx_t *ctx)
+{
+    ngx_str_t  value;
+
+    if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_DENIED
+        || (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_NONE
+            && !cors->origins->any))
+    {
+        return NGX_OK;
+    }
+
+    if (cors->origins->any) {
+        ngx_str_set(&value, "*");
+
+    } else {
+        value = ctx->origin;
+    }
+
+    if (ngx_http_token_cors_add(r, "Access-Control-Allow-Origin", &value)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (cors->credentials) {
+        ngx_str_set(&value, "true");
+
+        if (ngx_http_token_cors_add(r, "Access-Control-Allow-Credentials",
+                                    &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (cors->expose.len && !ctx->preflight) {
+        return ngx_http_token_cors_add(r, "Access-Control-Expose-Headers",
+                                       &cors->expose);
+    }
+
+    return NGX_OK;
+}

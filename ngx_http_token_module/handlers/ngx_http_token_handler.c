@@ -1,0 +1,348 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The life of a request to a token location.
+ */
+
+
+#include "ngx_http_token_handlers.h"
+
+
+static ngx_int_t ngx_http_token_grant(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_has_form(ngx_http_request_t *r);
+static void ngx_http_token_form_read(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_form_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_form_text(ngx_http_request_t *r,
+    ngx_str_t *text);
+static ngx_int_t ngx_http_token_refresh_grant(ngx_http_request_t *r,
+    ngx_http_token_grant_t *grant);
+static ngx_int_t ngx_http_token_content(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static void ngx_http_token_resume(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
+    ngx_http_token_got_t *got);
+
+
+ngx_int_t
+ngx_http_token_handler(ngx_http_request_t *r)
+{
+    ngx_int_t  rc;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token handler");
+
+    rc = ngx_http_token_grant(r);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_token_content(r);
+    }
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_token_remove_body(r);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_content(ngx_http_request_t *r)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (!(r->method & tlcf->methods)
+        && !(r->method == NGX_HTTP_HEAD && (tlcf->methods & NGX_HTTP_GET)))
+    {
+        if (ngx_http_token_add_header(r, "Allow", &tlcf->allow) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_token_send_error(r, NGX_HTTP_NOT_ALLOWED,
+                                         "invalid_request",
+                                         "This method is not allowed.");
+    }
+
+    return ngx_http_token_answer(r);
+}
+
+
+static ngx_int_t
+ngx_http_token_answer(ngx_http_request_t *r)
+{
+    ngx_http_token_request_t   *request;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (request == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
+        request = NULL;
+    }
+
+    return ngx_http_token_serve(r, request);
+}
+
+
+static ngx_int_t
+ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
+{
+    ngx_int_t              rc;
+    ngx_http_token_got_t  *got;
+
+    if (request) {
+        got = ngx_http_token_get(r, request, NULL, ngx_http_token_resume, &rc);
+
+    } else {
+        got = ngx_pcalloc(r->pool, sizeof(ngx_http_token_got_t));
+        rc = NGX_OK;
+
+        if (got) {
+            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        }
+    }
+
+    if (got == NULL || rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_AGAIN) {
+        r->main->count++;
+        return NGX_DONE;
+    }
+
+    return ngx_http_token_reply(r, got);
+}
+
+
+static void
+ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_token_finalize(r, ngx_http_token_reply(r, got));
+}
+
+
+static ngx_int_t
+ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_token_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->got = got;
+
+    if (got->outcome == NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_send_json(r, NGX_HTTP_OK, &got->answer);
+    }
+
+    return ngx_http_token_send_failure(r, got->outcome, got->retry_after);
+}
+
+
+static ngx_int_t
+ngx_http_token_grant(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (!tlcf->refresh_grant || r != r->main
+        || !(r->method & tlcf->methods & NGX_HTTP_POST)
+        || !ngx_http_token_has_form(r))
+    {
+        return NGX_DECLINED;
+    }
+
+    if (r->headers_in.chunked) {
+        return ngx_http_token_send_error(r, NGX_HTTP_LENGTH_REQUIRED,
+                                         "invalid_request",
+                                         "The length of the request is "
+                                         "missing.");
+    }
+
+    if (r->headers_in.content_length_n > NGX_HTTP_TOKEN_MAX_FORM) {
+        return ngx_http_token_send_error(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                         "invalid_request",
+                                         "The request is too large.");
+    }
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_token_form_read);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    return NGX_DONE;
+}
+
+
+static ngx_uint_t
+ngx_http_token_has_form(ngx_http_request_t *r)
+{
+    size_t      len;
+    ngx_str_t  *type;
+
+    static ngx_str_t  form = ngx_string("application/x-www-form-urlencoded");
+
+    if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked) {
+        return 0;
+    }
+
+    if (r->headers_in.content_type == NULL) {
+        return 0;
+    }
+
+    type = &r->headers_in.content_type->value;
+    len = form.len;
+
+    return (type->len >= len
+            && ngx_strncasecmp(type->data, form.data, len) == 0
+            && (type->len == len || type->data[len] == ';'
+                || type->data[len] == ' '));
+}
+
+
+static void
+ngx_http_token_form_read(ngx_http_request_t *r)
+{
+    ngx_http_token_finalize(r, ngx_http_token_form_handler(r));
+}
+
+
+static ngx_int_t
+ngx_http_token_form_handler(ngx_http_request_t *r)
+{
+    ngx_str_t               text;
+    ngx_http_token_grant_t  grant;
+
+    if (ngx_http_token_form_text(r, &text) != NGX_OK
+        || ngx_http_token_form_parse(r->pool, &text, &grant) != NGX_OK)
+    {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "http token form: %uz, grant type: %uz, malformed: %ui",
+                   text.len, grant.type.len, grant.malformed);
+
+    if (grant.malformed) {
+        return ngx_http_token_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_request",
+                                         "The request is malformed.");
+    }
+
+    if (grant.type.len == 0) {
+        return ngx_http_token_answer(r);
+    }
+
+    if (grant.type.len != sizeof("refresh_token") - 1
+        || ngx_strncmp(grant.type.data, "refresh_token", grant.type.len) != 0)
+    {
+        return ngx_http_token_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "unsupported_grant_type",
+                                         "This grant type is not supported.");
+    }
+
+    if (grant.token.len == 0) {
+        return ngx_http_token_send_error(r, NGX_HTTP_BAD_REQUEST,
+                                         "invalid_request",
+                                         "The refresh token is missing.");
+    }
+
+    return ngx_http_token_refresh_grant(r, &grant);
+}
+
+
+static ngx_int_t
+ngx_http_token_form_text(ngx_http_request_t *r, ngx_str_t *text)
+{
+    u_char       *p;
+    size_t        len;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    len = 0;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        b = cl->buf;
+
+        /* a module that came before has read it in its own way */
+
+        if (b->in_file || b->last - b->pos > NGX_HTTP_TOKEN_MAX_FORM) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "the body of a request for a token was not kept "
+                          "in memory");
+            return NGX_ERROR;
+        }
+
+        len += b->last - b->pos;
+    }
+
+    p = ngx_pnalloc(r->pool, len + 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->data = p;
+    text->len = len;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_refresh_grant(ngx_http_request_t *r,
+    ngx_http_token_grant_t *grant)
+{
+    ngx_uint_t                  n;
+    ngx_keyval_t                params[3];
+    ngx_http_token_request_t   *request;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (request == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_str_set(&params[0].key, "grant_type");
+    params[0].value = grant->type;
+
+    ngx_str_set(&params[1].key, "refresh_token");
+    params[1].value = grant->token;
+
+    n = 2;
+
+    if (grant->scope.len) {
+        ngx_str_set(&params[n].key, "scope");
+        params[n++].value = grant->scope;
+    }
+
+    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK
+        || ngx_http_token_form(r->pool, request, params, n) != NGX_OK)
+    {
+        return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
+    }
+
+    request->refresh_grant = 1;
+
+    return ngx_http_token_serve(r, request);
+}

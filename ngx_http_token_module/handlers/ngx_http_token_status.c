@@ -1,0 +1,305 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * token_proxy_status: what an operator sees, as JSON or for Prometheus.
+ */
+
+
+#include "ngx_http_token_handlers.h"
+
+
+/* generous: numbers have 20 digits at most, and the name of a zone is apart */
+
+#define NGX_HTTP_TOKEN_STATUS_ZONE      4096
+#define NGX_HTTP_TOKEN_STATUS_ENDPOINT  8192
+#define NGX_HTTP_TOKEN_STATUS_LINES     64
+
+
+static ngx_http_token_view_t *ngx_http_token_status_views(
+    ngx_http_request_t *r, ngx_array_t *zones);
+static void ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
+    ngx_http_token_view_t *view);
+static ngx_uint_t ngx_http_token_status_wants_text(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_status_accepts(ngx_str_t *accept, char *type);
+static u_char *ngx_http_token_status_json(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n);
+static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
+    ngx_http_token_view_t *view, ngx_uint_t n);
+
+
+char *
+ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "cannot share a location with another content handler";
+    }
+
+    clcf->handler = ngx_http_token_status_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_status_handler(ngx_http_request_t *r)
+{
+    size_t                       size;
+    ngx_buf_t                   *b;
+    ngx_int_t                    rc;
+    ngx_uint_t                   i, text;
+    ngx_array_t                 *zones;
+    ngx_chain_t                  out;
+    ngx_http_token_view_t       *views;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    static ngx_str_t  allow = ngx_string("GET, HEAD");
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+
+        if (ngx_http_token_add_header(r, "Allow", &allow) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    tmcf = ngx_http_get_module_main_conf(r, ngx_http_token_module);
+
+    zones = &tmcf->zones;
+
+    views = ngx_http_token_status_views(r, zones);
+    if (views == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    size = NGX_HTTP_TOKEN_STATUS_ZONE;
+
+    for (i = 0; i < zones->nelts; i++) {
+        size += NGX_HTTP_TOKEN_STATUS_ZONE
+                + views[i].sh.nendpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT
+                + (views[i].sh.nendpoints + 1) * NGX_HTTP_TOKEN_STATUS_LINES
+                  * views[i].name.len;
+    }
+
+    b = ngx_create_temp_buf(r->pool, size);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    text = ngx_http_token_status_wants_text(r);
+
+    b->last = text ? ngx_http_token_status_text(b->last, b->end, views,
+                                                zones->nelts)
+                   : ngx_http_token_status_json(b->last, b->end, views,
+                                                zones->nelts);
+
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = b->last - b->pos;
+
+    if (text) {
+        ngx_str_set(&r->headers_out.content_type,
+                    "text/plain; version=0.0.4");
+
+    } else {
+        ngx_str_set(&r->headers_out.content_type, "application/json");
+    }
+
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+static ngx_http_token_view_t *
+ngx_http_token_status_views(ngx_http_request_t *r, ngx_array_t *zones)
+{
+    ngx_uint_t               i;
+    ngx_shm_zone_t         **shm_zone;
+    ngx_http_token_view_t   *views;
+
+    views = ngx_pcalloc(r->pool, (zones->nelts + 1)
+                                 * sizeof(ngx_http_token_view_t));
+    if (views == NULL) {
+        return NULL;
+    }
+
+    shm_zone = zones->elts;
+
+    for (i = 0; i < zones->nelts; i++) {
+        ngx_http_token_status_view(shm_zone[i], &views[i]);
+    }
+
+    return views;
+}
+
+
+static void
+ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
+    ngx_http_token_view_t *view)
+{
+    ngx_queue_t             *q;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_zone_t   *zone;
+    ngx_http_token_shctx_t  *sh;
+    ngx_http_token_state_t  *state;
+
+    zone = shm_zone->data;
+
+    view->name = shm_zone->shm.name;
+    view->size = shm_zone->shm.size;
+    view->now = ngx_http_token_now();
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    view->sh = *sh;
+    view->used = view->size - zone->shpool->pfree * ngx_pagesize;
+
+    for (q = ngx_queue_head(&sh->queue);
+         q != ngx_queue_sentinel(&sh->queue);
+         q = ngx_queue_next(q))
+    {
+        tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
+
+        state = &view->states[tn->endpoint];
+
+        if (tn->retry_at > view->now) {
+            state->backoffs++;
+        }
+
+        if (tn->stored && tn->stored->expires > view->now) {
+            state->tokens++;
+
+            if (state->earliest == 0 || tn->stored->expires < state->earliest)
+            {
+                state->earliest = tn->stored->expires;
+            }
+        }
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+/* ?format=prometheus, or what Prometheus accepts */
+
+static ngx_uint_t
+ngx_http_token_status_wants_text(ngx_http_request_t *r)
+{
+    ngx_str_t         value;
+    ngx_table_elt_t  *h;
+
+    if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
+        return (value.len == sizeof("prometheus") - 1
+                && ngx_strncmp(value.data, "prometheus", value.len) == 0);
+    }
+
+    h = ngx_http_token_find_header(&r->headers_in.headers, "Accept");
+
+    return (h && !ngx_http_token_status_accepts(&h->value, "application/json")
+            && (ngx_http_token_status_accepts(&h->value, "text/plain")
+                || ngx_http_token_status_accepts(&h->value,
+                                              "application/openmetrics-text")));
+}
+
+
+static ngx_uint_t
+ngx_http_token_status_accepts(ngx_str_t *accept, char *type)
+{
+    return ngx_strlcasestrn(accept->data, accept->data + accept->len,
+                            (u_char *) type, ngx_strlen(type) - 1)
+           != NULL;
+}
+
+
+static u_char *
+ngx_http_token_status_json(u_char *p, u_char *last,
+    ngx_http_token_view_t *views, ngx_uint_t n)
+{
+    ngx_uint_t              i, e;
+    ngx_http_token_view_t  *view;
+
+    p = ngx_slprintf(p, last, "{\"zones\":{");
+
+    for (i = 0; i < n; i++) {
+        view = &views[i];
+
+        p = ngx_slprintf(p, last, "%s\"", i ? "," : "");
+        p = ngx_http_token_status_name(p, last, view->name.data,
+                                       view->name.len);
+        p = ngx_slprintf(p, last, "\":{\"entries\":%ui,\"size_bytes\":%uz,"
+                         "\"used_bytes\":%uz,\"evictions\":%ui,"
+                         "\"endpoints\":{",
+                         view->sh.entries, view->size, view->used,
+                         view->sh.evictions);
+
+        for (e = 0; e < view->sh.nendpoints; e++) {
+            p = ngx_slprintf(p, last, "%s", e ? "," : "");
+            p = ngx_http_token_status_json_endpoint(p, last, view, e);
+        }
+
+        p = ngx_slprintf(p, last, "}}");
+    }
+
+    return ngx_slprintf(p, last, "}}\n");
+}
+
+
+static u_char *
+ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
+    ngx_http_token_view_t *view, ngx_uint_t n)
+{
+    ngx_uint_t                  i;
+    ngx_http_token_state_t     *state;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    state = &view->states[n];
+    endpoint = &view->sh.endpoints[n];
+
+    p = ngx_slprintf(p, last, "\"");
+    p = ngx_http_token_status_name(p, last, endpoint->name, endpoint->len);
+    p = ngx_slprintf(p, last, "\":{\"hits\":%ui,\"misses\":%ui,\"waits\":%ui,"
+                     "\"rejects\":%ui,\"refreshes\":%ui,\"fetches\":{",
+                     endpoint->hits, endpoint->misses, endpoint->waits,
+                     endpoint->rejects, endpoint->refreshes);
+
+    for (i = 0; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
+        p = ngx_slprintf(p, last, "%s\"%s\":%ui", i ? "," : "",
+                         ngx_http_token_outcome_names[i],
+                         endpoint->outcomes[i]);
+    }
+
+    p = ngx_slprintf(p, last, "},\"fetch_seconds\":%uL.%03uL,\"tokens\":%ui,",
+                     endpoint->duration / 1000, endpoint->duration % 1000,
+                     state->tokens);
+
+    if (state->earliest) {
+        p = ngx_slprintf(p, last, "\"earliest_expiry_seconds\":%L,",
+                         (int64_t) (state->earliest - view->now) / 1000);
+    }
+
+    return ngx_slprintf(p, last, "\"backoff_entries\":%ui}", state->backoffs);
+}

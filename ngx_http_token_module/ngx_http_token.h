@@ -1,0 +1,361 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The types that the layers of the module share.
+ */
+
+
+#ifndef _NGX_HTTP_TOKEN_H_INCLUDED_
+#define _NGX_HTTP_TOKEN_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+
+/* how the client authenticates itself to the endpoint, RFC 6749 2.3 */
+
+#define NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC  0
+#define NGX_HTTP_TOKEN_CLIENT_SECRET_POST   1
+#define NGX_HTTP_TOKEN_AUTH_NONE            2
+#define NGX_HTTP_TOKEN_CLIENT_SECRET_JWT    3
+#define NGX_HTTP_TOKEN_PRIVATE_KEY_JWT      4
+
+
+/* SHA-256 */
+
+#define NGX_HTTP_TOKEN_DIGEST_LEN  32
+
+
+/* VALUE: a literal, env:NAME, file:PATH, or a string with variables */
+
+typedef struct {
+    ngx_str_t                       text;     /* the value, if constant */
+    ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
+    ngx_uint_t                      is_file;  /* what it evaluates to: a path */
+    u_char                         *file;     /* where it was configured */
+    ngx_uint_t                      line;
+} ngx_http_token_value_t;
+
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_http_token_value_t          value;
+} ngx_http_token_param_t;
+
+
+typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
+typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
+typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
+
+
+/* an origin, RFC 6454, in its normal form */
+
+typedef struct ngx_http_token_origin_s  ngx_http_token_origin_t;
+
+struct ngx_http_token_origin_s {
+    ngx_str_t                       name;
+    uint32_t                        hash;
+    ngx_http_token_origin_t        *next;     /* in its bucket */
+};
+
+
+typedef struct {
+    ngx_array_t                     list;     /* ngx_http_token_origin_t */
+    ngx_http_token_origin_t       **buckets;  /* a power of two of them */
+    uint32_t                        mask;
+#if (NGX_PCRE)
+    ngx_array_t                     regexes;  /* ngx_regex_elt_t */
+#endif
+    ngx_uint_t                      any;      /* "*" */
+} ngx_http_token_origins_t;
+
+
+typedef struct {
+    ngx_http_token_origins_t       *origins;  /* NULL if off */
+    ngx_http_complex_value_t       *self;     /* the location's own origin */
+    ngx_array_t                    *methods;  /* ngx_str_t */
+    ngx_array_t                    *headers;  /* ngx_str_t, empty for "*" */
+    ngx_array_t                    *expose_headers;  /* ngx_str_t */
+    ngx_flag_t                      credentials;
+    time_t                          max_age;
+
+    /* made when the configuration has been read: values of headers */
+
+    ngx_str_t                       allow_methods;
+    ngx_str_t                       allow_headers;
+    ngx_str_t                       expose;
+    ngx_str_t                       age;
+} ngx_http_token_cors_conf_t;
+
+
+/*
+ * A caller.  Digests are compared, which are of one length, and do not tell
+ * by their first bytes how near a guess was.
+ */
+
+typedef struct {
+    ngx_str_t                       name;
+    u_char                          name_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    u_char                          password_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    ngx_http_complex_value_t       *password;  /* if it has variables */
+} ngx_http_token_user_t;
+
+
+typedef struct {
+    ngx_str_t                       realm;    /* NULL if not set */
+    ngx_array_t                    *users;    /* ngx_http_token_user_t */
+    ngx_uint_t                      off;
+    ngx_uint_t                      set;      /* at this very level */
+    ngx_str_t                       challenge;  /* empty if off */
+} ngx_http_token_basic_conf_t;
+
+
+/* what is known of a request's Origin */
+
+#define NGX_HTTP_TOKEN_ORIGIN_UNKNOWN  0
+#define NGX_HTTP_TOKEN_ORIGIN_NONE     1
+#define NGX_HTTP_TOKEN_ORIGIN_ALLOWED  2
+#define NGX_HTTP_TOKEN_ORIGIN_DENIED   3
+
+
+/*
+ * A token request (RFC 6749 4.4.2), evaluated and encoded: without the client's
+ * assertion, which is made when the request is sent.
+ */
+
+typedef struct {
+    ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
+    ngx_str_t                       endpoint;       /* URL */
+    ngx_str_t                       authorization;  /* "Basic ...", or empty */
+    ngx_str_t                       body;           /* form-encoded */
+    ngx_str_t                       client_id;
+    ngx_str_t                       secret;         /* never to be logged */
+    ngx_str_t                       audience;       /* of the assertion */
+    ngx_uint_t                      refresh_grant;  /* of the caller */
+} ngx_http_token_request_t;
+
+
+/* a member of the endpoint's answer; slices of the answer, but for the name */
+
+typedef struct {
+    ngx_str_t                       name;     /* decoded */
+    ngx_str_t                       key;      /* as it was sent, with quotes */
+    ngx_str_t                       value;    /* as it was sent */
+    ngx_str_t                       string;   /* decoded, if it is a string */
+    ngx_uint_t                      is_string;
+} ngx_http_token_member_t;
+
+
+/* how a call of the endpoint ends, and with it what a caller gets */
+
+#define NGX_HTTP_TOKEN_OK           0
+#define NGX_HTTP_TOKEN_INTERNAL     1  /* no memory, no connections */
+#define NGX_HTTP_TOKEN_UNREACHABLE  2
+#define NGX_HTTP_TOKEN_TIMEOUT      3
+#define NGX_HTTP_TOKEN_INCOMPLETE   4  /* cut off, or too large */
+#define NGX_HTTP_TOKEN_INVALID      5  /* not what RFC 6749 5.1 says */
+#define NGX_HTTP_TOKEN_REFUSED      6  /* 4xx */
+#define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
+#define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
+#define NGX_HTTP_TOKEN_BAD_GRANT    9  /* the caller's refresh token */
+#define NGX_HTTP_TOKEN_BACKOFF      10 /* not called, after a failure */
+
+
+/* a token, or why there is none, from the cache or by a call */
+
+typedef struct {
+    ngx_uint_t                      outcome;
+    ngx_str_t                       answer;
+    time_t                          expires_in;      /* -1 if not known */
+    time_t                          retry_after;
+    ngx_uint_t                      cache_status;
+    ngx_uint_t                      upstream_status;
+    ngx_msec_t                      upstream_time;
+    ngx_uint_t                      fetched;         /* the two above count */
+    ngx_uint_t                      serial;          /* of the cached token */
+    u_char                         *digest;          /* NULL if not cached */
+} ngx_http_token_got_t;
+
+
+/* one call of the token endpoint, from request to result */
+
+typedef struct ngx_http_token_fetch_s  ngx_http_token_fetch_t;
+
+typedef void (*ngx_http_token_fetch_handler_pt)(ngx_http_token_fetch_t *fetch);
+
+struct ngx_http_token_fetch_s {
+    ngx_http_token_request_t       *request;
+    ngx_http_token_request_t       *sent;     /* with the client's assertion */
+
+    ngx_http_request_t             *main;     /* without a client */
+    ngx_http_request_t             *subrequest;
+    ngx_event_t                     deadline;
+    ngx_int_t                       rc;
+    ngx_uint_t                      finished;
+
+    ngx_http_token_fetch_handler_pt handler;  /* called with the result */
+    void                           *data;
+
+    /* the result */
+
+    ngx_uint_t                      outcome;
+    ngx_array_t                    *members;         /* of the answer, if OK */
+    time_t                          retry_after;     /* seconds, 0 if none */
+    ngx_uint_t                      upstream_status; /* 0 if none came */
+    ngx_msec_t                      upstream_time;
+    ngx_uint_t                      serial;          /* if it is cached */
+};
+
+
+struct ngx_http_token_loc_conf_s {
+    ngx_flag_t                      enable;
+    u_char                         *file;     /* where token_proxy stands */
+    ngx_uint_t                      line;
+
+    ngx_http_complex_value_t       *endpoint;
+    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
+
+    ngx_http_token_value_t         *client_id;
+    ngx_http_token_value_t         *client_secret;
+    ngx_uint_t                      auth_method;
+    ngx_uint_t                      auth_form;      /* encoding=form */
+    ngx_str_t                       auth_alg;       /* alg= */
+    ngx_http_token_key_t           *private_key;
+    ngx_str_t                       key_id;
+    ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
+    ngx_str_t                       grant_type;
+    ngx_array_t                    *params;   /* ngx_http_token_param_t */
+    time_t                          file_valid;     /* with variables */
+    ngx_flag_t                      refresh_grant;
+
+    ngx_array_t                    *fields;   /* ngx_str_t, empty for "*" */
+    ngx_uint_t                      methods;  /* NGX_HTTP_GET, NGX_HTTP_POST */
+    size_t                          max_response_size;
+
+    ngx_flag_t                      ssl_verify;
+    ngx_str_t                       ssl_trusted_certificate;
+
+    ngx_http_token_cors_conf_t      cors;
+    ngx_http_token_basic_conf_t     basic;
+
+    ngx_shm_zone_t                 *cache;    /* NULL for "off" */
+    u_char                         *cache_file; /* where it stands */
+    ngx_uint_t                      cache_line;
+    ngx_http_complex_value_t       *cache_key;
+    time_t                          cache_default_ttl;
+    ngx_msec_t                      refresh_before;
+    ngx_uint_t                      refresh_percent;  /* if not 0 */
+    ngx_msec_t                      lock_timeout;
+    ngx_msec_t                      backoff_min;
+    ngx_msec_t                      backoff_max;
+
+    ngx_str_t                       bearer;   /* a token location's name */
+    u_char                         *bearer_file;
+    ngx_uint_t                      bearer_line;
+    ngx_uint_t                      bearer_own;     /* it stands here */
+    ngx_str_t                       bearer_header;
+    ngx_str_t                       bearer_scheme; /* with its space, if any */
+    ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
+
+    /* made when the configuration has been read */
+
+    ngx_http_token_loc_conf_t      *bearer_location;
+    ngx_http_token_loc_conf_t      *bearer_outer;     /* of an "if" */
+    u_char                         *bearer_lowcase;
+    ngx_http_handler_pt             bearer_handler;   /* that stood there */
+    ngx_int_t                       bearer_variable;  /* $http_ and its name */
+
+    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
+    ngx_str_t                       identity; /* of keys and certificates */
+    ngx_http_token_request_t        request;  /* what of it is constant */
+    ngx_uint_t                      constant; /* all of it is */
+    u_char                         *digest;   /* of it, if all of it is */
+    uint32_t                        fields_hash;
+    ngx_str_t                       allow;
+    ngx_array_t                    *error_pages;  /* of the location itself */
+    ngx_array_t                    *level_error_pages;  /* and inherited ones */
+    ngx_uint_t                      ignore_client_abort;
+    ngx_http_handler_pt             proxy_handler;
+    void                          **loc_conf;
+    void                          **answer_conf;
+    ngx_http_connection_t          *fetch_connection;
+};
+
+
+/* the locations that are to be found by name when all have been read */
+
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_loc_conf_t       *location;
+    ngx_http_token_loc_conf_t      *tlcf;
+} ngx_http_token_place_t;
+
+
+typedef struct {
+    ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+} ngx_http_token_main_conf_t;
+
+
+/* $token_proxy_cache_status */
+
+#define NGX_HTTP_TOKEN_CACHE_NONE    0
+#define NGX_HTTP_TOKEN_CACHE_BYPASS  1
+#define NGX_HTTP_TOKEN_CACHE_ERROR   2
+#define NGX_HTTP_TOKEN_CACHE_HIT     3
+#define NGX_HTTP_TOKEN_CACHE_MISS    4
+#define NGX_HTTP_TOKEN_CACHE_WAIT    5
+#define NGX_HTTP_TOKEN_CACHE_EXPIRED 6
+
+
+typedef struct ngx_http_token_bearer_s   ngx_http_token_bearer_t;
+typedef struct ngx_http_token_gateway_s  ngx_http_token_gateway_t;
+
+
+typedef struct {
+    ngx_http_token_bearer_t        *bearer;
+
+    ngx_uint_t                      origin_verdict;
+    ngx_str_t                       origin;          /* as it was sent */
+    ngx_table_elt_t                *challenge;       /* of a Basic check that
+                                                        has failed */
+    ngx_http_token_got_t           *got;             /* for the variables */
+
+    ngx_http_token_fetch_t         *fetch;     /* in a fetch's own requests */
+
+    unsigned                        answered:1;
+    unsigned                        preflight:1;
+    unsigned                        replace_body:1;
+} ngx_http_token_ctx_t;
+
+
+extern ngx_module_t  ngx_http_token_module;
+extern ngx_module_t  ngx_http_proxy_module;
+
+
+/* The context of a request, made if there is none; NULL if memory is out. */
+
+static ngx_inline ngx_http_token_ctx_t *
+ngx_http_token_ctx(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_token_ctx_t));
+        if (ctx == NULL) {
+            return NULL;
+        }
+
+        ngx_http_set_ctx(r, ctx, ngx_http_token_module);
+    }
+
+    return ctx;
+}
+
+
+#endif /* _NGX_HTTP_TOKEN_H_INCLUDED_ */

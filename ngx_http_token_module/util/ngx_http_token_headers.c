@@ -1,0 +1,250 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * Headers of the request and of the response that have no place of their own
+ * in nginx's structures, as the CORS protocol needs them.
+ */
+
+
+#include "ngx_http_token_util.h"
+
+
+static ngx_uint_t ngx_http_token_cors_has(ngx_str_t *list, ngx_str_t *name);
+
+
+/* browsers refuse a response with two, of "add_header" and of the module */
+
+ngx_uint_t
+ngx_http_token_cors_clean(ngx_http_request_t *r)
+{
+    ngx_uint_t        i, vary;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    vary = 0;
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return vary;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == sizeof("Vary") - 1) {
+            vary = 1;
+            continue;
+        }
+
+        if (h[i].key.len > sizeof("Access-Control-") - 1
+            && ngx_tolower(h[i].key.data[0]) == 'a'
+            && ngx_strncasecmp(h[i].key.data, (u_char *) "Access-Control-",
+                               sizeof("Access-Control-") - 1)
+               == 0)
+        {
+            h[i].hash = 0;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_http_token_cors_add(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    return ngx_http_token_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
+{
+    u_char           *p;
+    ngx_str_t         value;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *vary;
+
+    value.data = (u_char *) name;
+    value.len = ngx_strlen(name);
+
+    vary = NULL;
+
+    part = &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash == 0 || h[i].key.len != 4
+            || ngx_strncasecmp(h[i].key.data, (u_char *) "Vary", 4) != 0)
+        {
+            continue;
+        }
+
+        if (ngx_http_token_cors_has(&h[i].value, &value)) {
+            return NGX_OK;
+        }
+
+        vary = &h[i];
+    }
+
+    if (vary == NULL || vary->value.len == 0) {
+        return ngx_http_token_cors_add(r, "Vary", &value);
+    }
+
+    p = ngx_pnalloc(r->pool, vary->value.len + sizeof(", ") - 1 + value.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    value.len = ngx_sprintf(p, "%V, %s", &vary->value, name) - p;
+
+    vary->value = value;
+
+    return NGX_OK;
+}
+
+
+/* whether a list of names has the name, or "*" */
+
+static ngx_uint_t
+ngx_http_token_cors_has(ngx_str_t *list, ngx_str_t *name)
+{
+    u_char  *p, *last, *start;
+    size_t   len;
+
+    p = list->data;
+    last = p + list->len;
+
+    while (p < last) {
+
+        while (p < last && (*p == ' ' || *p == '\t' || *p == ',')) {
+            p++;
+        }
+
+        start = p;
+
+        while (p < last && *p != ' ' && *p != '\t' && *p != ',') {
+            p++;
+        }
+
+        len = p - start;
+
+        if ((len == 1 && *start == '*')
+            || (len == name->len
+                && ngx_strncasecmp(start, name->data, len) == 0))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_table_elt_t *
+ngx_http_token_cors_find_header(ngx_http_request_t *r, u_char *name,
+    size_t len, ngx_uint_t *n)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *found;
+
+    *n = 0;
+    found = NULL;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return found;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == len
+            && (h[i].lowcase_key
+                    ? ngx_memcmp(h[i].lowcase_key, name, len)
+                    : ngx_strncasecmp(h[i].key.data, name, len))
+               == 0)
+        {
+            found = &h[i];
+            (*n)++;
+        }
+    }
+}
+
+
+ngx_table_elt_t *
+ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+    h->key.len = ngx_strlen(name);
+    h->key.data = (u_char *) name;
+    h->value = *value;
+    h->lowcase_key = NULL;
+
+    return h;
+}
+
+
+ngx_table_elt_t *
+ngx_http_token_find_header(ngx_list_t *list, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    len = ngx_strlen(name);
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len == len
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
+            {
+                return &h[i];
+            }
+        }
+    }
+
+    return NULL;
+}

@@ -1,0 +1,147 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * JSON, origins and headers: what knows no token request.
+ */
+
+
+#ifndef _NGX_HTTP_TOKEN_UTIL_H_INCLUDED_
+#define _NGX_HTTP_TOKEN_UTIL_H_INCLUDED_
+
+
+#include "ngx_http_token.h"
+
+
+/* ngx_http_token_json.c */
+
+/*
+ * Reads a JSON object (RFC 8259) into its members, in order; of two with one
+ * name the last counts.  Returns NGX_OK, NGX_DECLINED if it is none, or
+ * NGX_ERROR if memory is out.
+ */
+ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_array_t **members);
+
+/* Holds what cJSON has taken to RFC 8259: NGX_OK or NGX_DECLINED. */
+ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
+
+/* The end of a string or number (RFC 8259 sections 7 and 6), or NULL. */
+u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
+u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
+
+/*
+ * The lifetime in milliseconds, of expires_in as a number or a string with a
+ * number: at most ten years, 0 if it is not positive, -1 if there is none.
+ */
+int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
+
+ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
+    char *name);
+
+/*
+ * Writes the object of the named fields in their order (all members if there
+ * are no names).  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
+    ngx_array_t *fields, ngx_str_t *text);
+
+
+/* ngx_http_token_origin.c */
+
+/*
+ * Writes "scheme://host[:port]" in its normal form, in which equal origins
+ * are equal strings, to origin->data, which has room for text->len bytes.
+ * Returns NULL, or what is wrong in words.
+ */
+char *ngx_http_token_origin_normalize(ngx_str_t *text, ngx_str_t *origin);
+
+ngx_http_token_origins_t *ngx_http_token_origins_create(ngx_conf_t *cf);
+
+/* Adds an argument of the directive that is being parsed. */
+char *ngx_http_token_origins_add(ngx_conf_t *cf,
+    ngx_http_token_origins_t *origins, ngx_str_t *text);
+
+/* Makes a list ready once its last origin has been added. */
+char *ngx_http_token_origins_init(ngx_conf_t *cf,
+    ngx_http_token_origins_t *origins);
+
+/* Whether a list has just this string. */
+ngx_uint_t ngx_http_token_origins_exact(ngx_http_token_origins_t *origins,
+    ngx_str_t *name);
+
+/* Whether a list allows an origin in its normal form, apart from "*". */
+ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
+    ngx_str_t *origin, ngx_log_t *log);
+
+
+/* ngx_http_token_headers.c */
+
+/* Removes the CORS headers of the response.  Returns 0 if it has no Vary. */
+ngx_uint_t ngx_http_token_cors_clean(ngx_http_request_t *r);
+
+/* Adds a header to the response. */
+ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+
+/* Adds a name to the response's Vary, if it is not there. */
+ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
+
+/* Finds the last of n headers of the request by a name in small letters. */
+#define ngx_http_token_cors_find(r, name, n)                                  \
+    ngx_http_token_cors_find_header(r, (u_char *) name, sizeof(name) - 1, n)
+
+ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
+    u_char *name, size_t len, ngx_uint_t *n);
+
+ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+
+/* The first header with that name in any case, or NULL. */
+ngx_table_elt_t *ngx_http_token_find_header(ngx_list_t *list, char *name);
+
+
+/* ngx_http_token_form.c */
+
+/*
+ * Encodes as application/x-www-form-urlencoded (RFC 6749 appendix B).
+ * Returns the end of what was written, or with dst == NULL the length.
+ */
+uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
+
+/* The reverse; dst has room for src.  Returns the end of what was written. */
+u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
+
+/* a caller's refresh grant, RFC 6749 6; decoded */
+
+typedef struct {
+    ngx_str_t                       type;
+    ngx_str_t                       token;
+    ngx_str_t                       scope;
+    ngx_uint_t                      malformed;
+} ngx_http_token_grant_t;
+
+/*
+ * Reads a form into a grant; other parameters are ignored.  Sets "malformed"
+ * where it is none, or has a parameter twice.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_http_token_grant_t *grant);
+
+
+/* ngx_http_token_util.c */
+
+/* A URL as a log shows it: a query may hold what nobody shall read there. */
+ngx_str_t ngx_http_token_shown(ngx_str_t *url);
+
+/* Returns the level that the log has to get back. */
+ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
+
+/*
+ * Checks a client id, a secret or a token: RFC 6749 appendix A.1, A.2 and A.12,
+ * not empty.  Returns NULL, or what is wrong in words.
+ */
+char *ngx_http_token_check_credential(ngx_str_t *text);
+
+
+#endif /* _NGX_HTTP_TOKEN_UTIL_H_INCLUDED_ */
