@@ -192,7 +192,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     $endpoint->reset;
     $endpoint->answer();
-    $endpoint->next({ %$answer, delay => 0.2 });
+    $endpoint->next({ %$answer, delay => 1 });
 
     my $client = Token::Client->new($nginx->port);
 
