@@ -180,7 +180,7 @@ ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_array_t *members, char *name);
 
 
-/* ngx_http_token_secret.c */
+/* ngx_http_token_value.c */
 
 /*
  * Reads a VALUE argument of the directive that is being parsed.  Returns
@@ -213,8 +213,6 @@ ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
 
 
 /* ngx_http_token_file.c */
-
-#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
 
 /*
  * Reads a file whose name depends on variables, unless it was read within so

@@ -26,10 +26,10 @@ static ngx_http_token_file_t *ngx_http_token_file_find(ngx_str_t *path,
     uint32_t hash);
 static ngx_int_t ngx_http_token_file_name(ngx_http_request_t *r,
     ngx_str_t *path);
-static ngx_http_token_file_t *ngx_http_token_file_load(ngx_http_request_t *r,
-    ngx_str_t *path, uint32_t hash);
-static ngx_http_token_file_t *ngx_http_token_file_read(ngx_log_t *log,
-    ngx_fd_t fd, ngx_str_t *path);
+static ngx_int_t ngx_http_token_file_load(ngx_http_request_t *r,
+    ngx_str_t *path, uint32_t hash, ngx_str_t *text);
+static ngx_http_token_file_t *ngx_http_token_file_copy(ngx_log_t *log,
+    ngx_str_t *path, ngx_str_t *text);
 static void ngx_http_token_file_keep(ngx_http_token_file_t *file,
     uint32_t hash);
 static void ngx_http_token_file_drop(ngx_http_token_file_t *file);
@@ -67,17 +67,12 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
         file = NULL;
     }
 
-    if (file) {
-        ngx_queue_remove(&file->queue);
-        ngx_queue_insert_head(&ngx_http_token_files_queue, &file->queue);
-
-    } else {
-        file = ngx_http_token_file_load(r, path, hash);
-
-        if (file == NULL) {
-            return NGX_ERROR;
-        }
+    if (file == NULL) {
+        return ngx_http_token_file_load(r, path, hash, text);
     }
+
+    ngx_queue_remove(&file->queue);
+    ngx_queue_insert_head(&ngx_http_token_files_queue, &file->queue);
 
     /* the request may outlive what is kept */
 
@@ -153,76 +148,58 @@ ngx_http_token_file_find(ngx_str_t *path, uint32_t hash)
 }
 
 
-static ngx_http_token_file_t *
-ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash)
+static ngx_int_t
+ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash,
+    ngx_str_t *text)
 {
-    ngx_fd_t                fd;
     ngx_log_t              *log;
+    ngx_http_token_read_t   read;
     ngx_http_token_file_t  *file;
 
     log = r->connection->log;
 
-    fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
-                       NGX_FILE_OPEN, 0);
+    if (ngx_http_token_read_file(r->pool, log, path, &read) != NGX_OK) {
 
-    if (fd == NGX_INVALID_FILE) {
-        ngx_log_error(NGX_LOG_ERR, log, ngx_errno,
-                      ngx_open_file_n " \"%V\" failed", path);
-        return NULL;
+        if (read.call) {
+            ngx_log_error(NGX_LOG_ERR, log, read.err, "%s \"%V\" failed",
+                          read.call, path);
+
+        } else if (read.wrong) {
+            ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" %s", path, read.wrong);
+        }
+
+        return NGX_ERROR;
     }
 
-    file = ngx_http_token_file_read(log, fd, path);
-
-    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                      ngx_close_file_n " \"%V\" failed", path);
-    }
-
-    if (file == NULL) {
-        return NULL;
-    }
-
-    if (file->len == 0) {
+    if (read.text.len == 0) {
 
         /* perhaps it is being written */
 
         ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" is empty", path);
-        ngx_free(file);
-        return NULL;
+        return NGX_ERROR;
+    }
+
+    file = ngx_http_token_file_copy(log, path, &read.text);
+    if (file == NULL) {
+        return NGX_ERROR;
     }
 
     ngx_http_token_file_keep(file, hash);
 
-    return file;
+    *text = read.text;
+
+    return NGX_OK;
 }
 
 
 static ngx_http_token_file_t *
-ngx_http_token_file_read(ngx_log_t *log, ngx_fd_t fd, ngx_str_t *path)
+ngx_http_token_file_copy(ngx_log_t *log, ngx_str_t *path, ngx_str_t *text)
 {
-    size_t                  len;
     u_char                 *p;
-    ssize_t                 n;
-    ngx_file_info_t         fi;
     ngx_http_token_file_t  *file;
 
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, log, ngx_errno,
-                      ngx_fd_info_n " \"%V\" failed", path);
-        return NULL;
-    }
-
-    if (!ngx_is_file(&fi)
-        || ngx_file_size(&fi) > NGX_HTTP_TOKEN_MAX_FILE_SIZE)
-    {
-        ngx_log_error(NGX_LOG_ERR, log, 0,
-                      "\"%V\" is not a file, or too large", path);
-        return NULL;
-    }
-
-    len = (size_t) ngx_file_size(&fi);
-
-    file = ngx_alloc(sizeof(ngx_http_token_file_t) + path->len + len + 1, log);
+    file = ngx_alloc(sizeof(ngx_http_token_file_t) + path->len + text->len,
+                     log);
     if (file == NULL) {
         return NULL;
     }
@@ -232,26 +209,10 @@ ngx_http_token_file_read(ngx_log_t *log, ngx_fd_t fd, ngx_str_t *path)
     file->sn.str.len = path->len;
     file->sn.str.data = p;
     file->text = ngx_cpymem(p, path->data, path->len);
-
-    n = ngx_read_fd(fd, file->text, len);
-
-    if (n != (ssize_t) len) {
-        ngx_log_error(NGX_LOG_ERR, log, (n == -1) ? ngx_errno : 0,
-                      ngx_read_fd_n " \"%V\" failed", path);
-        ngx_free(file);
-        return NULL;
-    }
-
-    if (len && file->text[len - 1] == LF) {
-        len--;
-
-        if (len && file->text[len - 1] == CR) {
-            len--;
-        }
-    }
-
-    file->len = len;
+    file->len = text->len;
     file->read = ngx_time();
+
+    ngx_memcpy(file->text, text->data, text->len);
 
     return file;
 }

@@ -2,12 +2,15 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * What has no other place: URLs and secrets in a log, characters of
- * credentials.
+ * URLs and secrets in a log, characters of credentials, small files.
  */
 
 
 #include "ngx_http_token_util.h"
+
+
+static ngx_int_t ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
+    ngx_http_token_read_t *file);
 
 
 ngx_str_t
@@ -70,4 +73,86 @@ ngx_http_token_check_credential(ngx_str_t *text)
     }
 
     return NULL;
+}
+
+
+ngx_int_t
+ngx_http_token_read_file(ngx_pool_t *pool, ngx_log_t *log, ngx_str_t *path,
+    ngx_http_token_read_t *file)
+{
+    ngx_fd_t   fd;
+    ngx_int_t  rc;
+
+    ngx_memzero(file, sizeof(ngx_http_token_read_t));
+
+    fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+                       NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        file->call = ngx_open_file_n;
+        file->err = ngx_errno;
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_token_read_fd(pool, fd, file);
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      ngx_close_file_n " \"%V\" failed", path);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
+    ngx_http_token_read_t *file)
+{
+    ssize_t     n;
+    ngx_str_t  *text;
+
+    if (ngx_fd_info(fd, &file->info) == NGX_FILE_ERROR) {
+        file->call = ngx_fd_info_n;
+        file->err = ngx_errno;
+        return NGX_ERROR;
+    }
+
+    if (!ngx_is_file(&file->info)) {
+        file->wrong = "is not a file";
+        return NGX_ERROR;
+    }
+
+    if (ngx_file_size(&file->info) > NGX_HTTP_TOKEN_MAX_FILE_SIZE) {
+        file->wrong = "is too large";
+        return NGX_ERROR;
+    }
+
+    text = &file->text;
+
+    text->len = (size_t) ngx_file_size(&file->info);
+    text->data = ngx_pnalloc(pool, text->len + 1);
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_fd(fd, text->data, text->len);
+
+    if (n != (ssize_t) text->len) {
+        file->call = ngx_read_fd_n;
+        file->err = (n == -1) ? ngx_errno : 0;
+        return NGX_ERROR;
+    }
+
+    if (text->len && text->data[text->len - 1] == LF) {
+        text->len--;
+
+        if (text->len && text->data[text->len - 1] == CR) {
+            text->len--;
+        }
+    }
+
+    text->data[text->len] = '\0';
+
+    return NGX_OK;
 }

@@ -143,5 +143,24 @@ ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
  */
 char *ngx_http_token_check_credential(ngx_str_t *text);
 
+/* a small file that has been read, or why not */
+
+#define NGX_HTTP_TOKEN_MAX_FILE_SIZE  65536
+
+typedef struct {
+    ngx_str_t                       text;   /* and a NUL behind it */
+    ngx_file_info_t                 info;
+    char                           *call;   /* that failed, with err */
+    ngx_err_t                       err;
+    char                           *wrong;  /* in words, without a call */
+} ngx_http_token_read_t;
+
+/*
+ * Reads a file, without one trailing newline, into the pool; its path ends with
+ * a NUL.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_read_file(ngx_pool_t *pool, ngx_log_t *log,
+    ngx_str_t *path, ngx_http_token_read_t *file);
+
 
 #endif /* _NGX_HTTP_TOKEN_UTIL_H_INCLUDED_ */

@@ -12,8 +12,6 @@
 static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
-static char *ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd,
-    ngx_str_t *name, ngx_str_t *text);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
 
@@ -188,9 +186,8 @@ ngx_http_token_unmute_environment(ngx_cycle_t *cycle)
 char *
 ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
 {
-    char       *rv;
-    ngx_fd_t    fd;
-    ngx_str_t   name, *directive;
+    ngx_str_t              name, *directive;
+    ngx_http_token_read_t  file;
 
     directive = cf->args->elts;
 
@@ -206,86 +203,28 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
         return NGX_CONF_ERROR;
     }
 
-    fd = ngx_open_file(name.data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
-                       NGX_FILE_OPEN, 0);
+    if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
 
-    if (fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" of \"%V\" failed",
-                           &name, directive);
+        if (file.call) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, file.err,
+                               "%s \"%V\" of \"%V\" failed",
+                               file.call, &name, directive);
+
+        } else if (file.wrong) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" of \"%V\" %s",
+                               &name, directive, file.wrong);
+        }
+
         return NGX_CONF_ERROR;
     }
 
-    rv = ngx_http_token_read_file(cf, fd, &name, text);
-
-    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
-                           ngx_close_file_n " \"%V\" failed", &name);
-    }
-
-    return rv;
-}
-
-
-static char *
-ngx_http_token_read_file(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *name,
-    ngx_str_t *text)
-{
-    ssize_t           n;
-    ngx_str_t        *directive;
-    ngx_file_info_t   fi;
-
-    directive = cf->args->elts;
-
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" of \"%V\" failed",
-                           name, directive);
-        return NGX_CONF_ERROR;
-    }
-
-    if (!ngx_is_file(&fi)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" of \"%V\" is not a file", name, directive);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_file_size(&fi) > NGX_HTTP_TOKEN_MAX_FILE_SIZE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" of \"%V\" is too large", name, directive);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_file_access(&fi) & S_IROTH) {
+    if (ngx_file_access(&file.info) & S_IROTH) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "\"%V\" of \"%V\" can be read by every user",
-                           name, directive);
+                           &name, directive);
     }
 
-    text->len = (size_t) ngx_file_size(&fi);
-    text->data = ngx_pnalloc(cf->pool, text->len + 1);
-    if (text->data == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    n = ngx_read_fd(fd, text->data, text->len);
-
-    if (n != (ssize_t) text->len) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, (n == -1) ? ngx_errno : 0,
-                           ngx_read_fd_n " \"%V\" of \"%V\" failed",
-                           name, directive);
-        return NGX_CONF_ERROR;
-    }
-
-    if (text->len && text->data[text->len - 1] == LF) {
-        text->len--;
-
-        if (text->len && text->data[text->len - 1] == CR) {
-            text->len--;
-        }
-    }
-
-    text->data[text->len] = '\0';
+    *text = file.text;
 
     return NGX_CONF_OK;
 }
