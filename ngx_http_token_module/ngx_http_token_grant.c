@@ -394,5 +394,7 @@ ngx_http_token_refresh_grant(ngx_http_request_t *r,
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    return ngx_http_token_pass(r, request, 1);
+    return ngx_http_token_pass(r, request,
+                               grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
+                                                : NGX_HTTP_TOKEN_GRANT_PLAIN);
 }

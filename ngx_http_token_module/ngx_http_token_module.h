@@ -94,7 +94,8 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
 #define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
 #define NGX_HTTP_TOKEN_BAD_GRANT    9  /* the caller's refresh token */
-#define NGX_HTTP_TOKEN_BACKOFF      10 /* not called, after a failure */
+#define NGX_HTTP_TOKEN_BAD_SCOPE    10 /* the caller's scope */
+#define NGX_HTTP_TOKEN_BACKOFF      11 /* not called, after a failure */
 
 
 /* a token, or why there is none, from the cache or by a call */
@@ -113,12 +114,18 @@ typedef struct {
 } ngx_http_token_got_t;
 
 
+/* a refresh grant of a caller: without a scope, or with one */
+
+#define NGX_HTTP_TOKEN_GRANT_PLAIN  1
+#define NGX_HTTP_TOKEN_GRANT_SCOPE  2
+
+
 /* one call of the token endpoint, from request to result */
 
 typedef struct {
     ngx_http_token_request_t       *request;
     ngx_http_token_request_t       *sent;     /* with the client's assertion */
-    ngx_uint_t                      refresh_grant; /* of the caller */
+    ngx_uint_t                      refresh_grant; /* of the caller, or 0 */
     ngx_http_request_t             *subrequest;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;

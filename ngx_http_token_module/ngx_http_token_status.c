@@ -31,7 +31,7 @@ static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
 
 char  *ngx_http_token_outcome_names[] = {
     "ok", "internal", "unreachable", "timeout", "incomplete", "invalid",
-    "refused", "busy", "broken", "invalid_grant"
+    "refused", "busy", "broken", "invalid_grant", "invalid_scope"
 };
 
 
