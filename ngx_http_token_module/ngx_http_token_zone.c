@@ -15,6 +15,7 @@
 
 static ngx_int_t ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
+static ngx_int_t ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone);
 static ngx_int_t ngx_http_token_zone_fill(ngx_slab_pool_t *shpool);
 static void ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
@@ -88,6 +89,8 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    zone->cycle = cf->cycle;
+
     shm_zone->init = ngx_http_token_init_zone;
     shm_zone->data = zone;
 
@@ -123,6 +126,10 @@ ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     zone = shm_zone->data;
 
+    if (ngx_http_token_zone_connections(shm_zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (ozone) {
 
         /* a reload keeps the tokens, and old workers go on using them */
@@ -153,6 +160,60 @@ ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     ngx_sprintf(shpool->log_ctx, " in token_proxy_cache_zone \"%V\"%Z",
                 &shm_zone->shm.name);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Each worker has a connection for what workers tell each other, beside those
+ * that ngx_event_init_conf() counts: listening sockets and the channel.  Here a
+ * reload with too few of them fails, and the old workers go on.
+ */
+
+static ngx_int_t
+ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone)
+{
+#if (NGX_HAVE_EVENTFD)
+
+    ngx_uint_t              n;
+    ngx_cycle_t            *cycle;
+#if (NGX_HAVE_REUSEPORT)
+    ngx_uint_t              i;
+    ngx_listening_t        *ls;
+#endif
+    ngx_http_token_zone_t  *zone;
+
+    zone = shm_zone->data;
+    cycle = zone->cycle;
+
+    n = cycle->listening.nelts;
+
+#if (NGX_HAVE_REUSEPORT)
+
+    ls = cycle->listening.elts;
+
+    for (i = 0; i < cycle->listening.nelts; i++) {
+
+        if (ls[i].reuseport && ls[i].worker != 0) {
+
+            /* of another worker */
+
+            n--;
+        }
+    }
+
+#endif
+
+    if (cycle->connection_n < n + 2) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "%ui worker_connections are not enough for %ui listening "
+                      "sockets and \"token_proxy_cache_zone\" \"%V\"",
+                      cycle->connection_n, n, &shm_zone->shm.name);
+        return NGX_ERROR;
+    }
+
+#endif
 
     return NGX_OK;
 }
