@@ -200,6 +200,7 @@ struct ngx_http_token_loc_conf_s {
     u_char                         *bearer_lowcase;
     ngx_http_handler_pt             bearer_handler;   /* that stood there */
     ngx_int_t                       bearer_variable;  /* $http_ and its name */
+    ngx_uint_t                      bearer_grpc;      /* grpc_pass */
 
     ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
     ngx_str_t                       identity; /* of keys and certificates */
