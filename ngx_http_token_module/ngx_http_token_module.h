@@ -227,8 +227,18 @@ typedef struct {
 } ngx_http_token_place_t;
 
 
+/* what auth_request asks */
+
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_str_t                       uri;
+} ngx_http_token_check_t;
+
+
 typedef struct {
     ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     checks;   /* ngx_http_token_check_t */
+    ngx_uint_t                      used;     /* some location has need of it */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
 } ngx_http_token_main_conf_t;
 
