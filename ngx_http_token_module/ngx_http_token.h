@@ -121,6 +121,12 @@ typedef struct {
 #define NGX_HTTP_TOKEN_ORIGIN_DENIED   3
 
 
+/* a refresh grant of a caller: without a scope, or with one */
+
+#define NGX_HTTP_TOKEN_GRANT_PLAIN  1
+#define NGX_HTTP_TOKEN_GRANT_SCOPE  2
+
+
 /*
  * A token request (RFC 6749 4.4.2), evaluated and encoded: without the client's
  * assertion, which is made when the request is sent.
@@ -134,7 +140,7 @@ typedef struct {
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
     ngx_str_t                       audience;       /* of the assertion */
-    ngx_uint_t                      refresh_grant;  /* of the caller */
+    ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
 } ngx_http_token_request_t;
 
 
@@ -161,7 +167,8 @@ typedef struct {
 #define NGX_HTTP_TOKEN_BUSY         7  /* 429, 503 */
 #define NGX_HTTP_TOKEN_BROKEN       8  /* other 5xx */
 #define NGX_HTTP_TOKEN_BAD_GRANT    9  /* the caller's refresh token */
-#define NGX_HTTP_TOKEN_BACKOFF      10 /* not called, after a failure */
+#define NGX_HTTP_TOKEN_BAD_SCOPE    10 /* the caller's scope */
+#define NGX_HTTP_TOKEN_BACKOFF      11 /* not called, after a failure */
 
 
 /* a token, or why there is none, from the cache or by a call */
@@ -267,6 +274,7 @@ struct ngx_http_token_loc_conf_s {
     u_char                         *bearer_lowcase;
     ngx_http_handler_pt             bearer_handler;   /* that stood there */
     ngx_int_t                       bearer_variable;  /* $http_ and its name */
+    ngx_uint_t                      bearer_grpc;      /* grpc_pass */
 
     ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
     ngx_str_t                       identity; /* of keys and certificates */
@@ -294,9 +302,19 @@ typedef struct {
 } ngx_http_token_place_t;
 
 
+/* what auth_request asks */
+
+typedef struct {
+    ngx_http_core_srv_conf_t       *server;
+    ngx_str_t                       uri;
+} ngx_http_token_check_t;
+
+
 typedef struct {
     ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_uint_t                      used;     /* some location has need of it */
 } ngx_http_token_main_conf_t;
 
 

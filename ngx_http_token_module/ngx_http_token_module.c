@@ -146,7 +146,8 @@ static ngx_command_t  ngx_http_token_commands[] = {
       &ngx_http_token_not_empty },
 
     { ngx_string("token_proxy_bearer"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+                        |NGX_HTTP_LMT_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_bearer,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -358,7 +359,7 @@ ngx_http_token_init(ngx_conf_t *cf)
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
-    if (tmcf->places.nelts == 0) {
+    if (!tmcf->used) {
 
         /* loaded, but not used: nothing changes */
 
@@ -432,6 +433,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
     if (ngx_array_init(&tmcf->places, cf->pool, 4,
                        sizeof(ngx_http_token_place_t))
         != NGX_OK
+        || ngx_array_init(&tmcf->checks, cf->pool, 4,
+                          sizeof(ngx_http_token_check_t))
+           != NGX_OK
         || ngx_array_init(&tmcf->zones, cf->pool, 2, sizeof(ngx_shm_zone_t *))
            != NGX_OK)
     {

@@ -10,7 +10,7 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libcjson-dev libssl-dev libpcre2-dev
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
              tls http2 cache cache_workers cache_reload cors_preflight
-             cors_responses basic_auth unused)
+             cors_responses basic_auth bearer_subrequest unused)
 
 
 # suite_tests NAME [ARG...]

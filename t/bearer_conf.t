@@ -93,4 +93,25 @@ for (
     is($status, 0, $_) or diag($output);
 }
 
+# what auth_request asks
+for (
+    ['location / { auth_request /auth; } location = /auth { token_proxy_bearer /token; PASS }', 1],
+    ['location / { auth_request /auth?x=1; } location /auth { token_proxy_bearer /token; PASS }', 1],
+    ['location = /auth { token_proxy_bearer /token; PASS } location / { auth_request /auth; PASS }', 1],
+    ['auth_request /auth; location = /auth { token_proxy_bearer /token; auth_request off; PASS } location / { PASS }', 1],
+    ['token_proxy_bearer /token; location / { auth_request /auth; PASS } location = /auth { PASS }', 0],
+    ['location / { auth_request /auth; } location = /auth2 { token_proxy_bearer /token; PASS }', 0],
+    ['location / { auth_request /auth; location /x { auth_request off; } } location = /x { token_proxy_bearer /token; PASS }', 0],
+    ['location / { auth_request /auth; } location = /auth { token_proxy_bearer off; PASS }', 0],
+) {
+    my ($config, $warned) = @$_;
+    my ($status, $output) = $nginx->configure(http => zone(),
+        server => $token . $config =~ s/PASS/$pass/gr)->test;
+    my @warnings = $output =~ /\[warn\] "token_proxy_bearer" in location "(.*?)", which "auth_request" asks, replaces the header "Authorization" of the client that is checked in \S+nginx\.conf:\d+$/mg;
+
+    is($status, 0, $config) or diag($output);
+    is_deeply(\@warnings, [$warned ? '/auth' : ()],
+        $warned ? '... is warned of' : '... is not warned of');
+}
+
 done_testing;

@@ -523,7 +523,8 @@ qr/\[error\] .* answered 400, error: invalid_grant/
 --- config eval: $::Config
 --- form
 grant_type=refresh_token&refresh_token=of-the-caller
---- error_code: 502
+--- error_code: 400
+--- response_body eval: $::Invalid
 
 
 
@@ -541,13 +542,14 @@ qr/\[error\] .* answered 401, error: invalid_client/
 
 
 
-=== TEST 44: another error of status 400
+=== TEST 44: invalid_scope, where the caller has sent no scope
 --- http_config eval
 ::answers(400, '{"error":"invalid_scope"}')
 --- config eval: $::Config
 --- form
 grant_type=refresh_token&refresh_token=of-the-caller
---- error_code: 502
+--- error_code: 400
+--- response_body eval: $::Invalid
 
 
 

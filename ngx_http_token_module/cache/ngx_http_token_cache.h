@@ -115,6 +115,7 @@ typedef struct {
 
 typedef struct {
     ngx_slab_pool_t                *shpool;
+    ngx_cycle_t                    *cycle;
 } ngx_http_token_zone_t;
 
 

@@ -13,7 +13,7 @@
 
 char  *ngx_http_token_outcome_names[] = {
     "ok", "internal", "unreachable", "timeout", "incomplete", "invalid",
-    "refused", "busy", "broken", "invalid_grant"
+    "refused", "busy", "broken", "invalid_grant", "invalid_scope"
 };
 
 

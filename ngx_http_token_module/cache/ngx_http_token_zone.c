@@ -9,6 +9,7 @@
 #include "ngx_http_token_cache.h"
 
 
+static ngx_int_t ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone);
 static ngx_int_t ngx_http_token_zone_fill(ngx_slab_pool_t *shpool);
 static void ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
@@ -29,6 +30,10 @@ ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
     ngx_http_token_zone_t  *zone;
 
     zone = shm_zone->data;
+
+    if (ngx_http_token_zone_connections(shm_zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ozone) {
 
@@ -60,6 +65,60 @@ ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     ngx_sprintf(shpool->log_ctx, " in token_proxy_cache_zone \"%V\"%Z",
                 &shm_zone->shm.name);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Each worker has a connection for what workers tell each other, beside those
+ * that ngx_event_init_conf() counts: listening sockets and the channel.  Here a
+ * reload with too few of them fails, and the old workers go on.
+ */
+
+static ngx_int_t
+ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone)
+{
+#if (NGX_HAVE_EVENTFD)
+
+    ngx_uint_t              n;
+    ngx_cycle_t            *cycle;
+#if (NGX_HAVE_REUSEPORT)
+    ngx_uint_t              i;
+    ngx_listening_t        *ls;
+#endif
+    ngx_http_token_zone_t  *zone;
+
+    zone = shm_zone->data;
+    cycle = zone->cycle;
+
+    n = cycle->listening.nelts;
+
+#if (NGX_HAVE_REUSEPORT)
+
+    ls = cycle->listening.elts;
+
+    for (i = 0; i < cycle->listening.nelts; i++) {
+
+        if (ls[i].reuseport && ls[i].worker != 0) {
+
+            /* of another worker */
+
+            n--;
+        }
+    }
+
+#endif
+
+    if (cycle->connection_n < n + 2) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "%ui worker_connections are not enough for %ui listening "
+                      "sockets and \"token_proxy_cache_zone\" \"%V\"",
+                      cycle->connection_n, n, &shm_zone->shm.name);
+        return NGX_ERROR;
+    }
+
+#endif
 
     return NGX_OK;
 }

@@ -9,6 +9,13 @@
 #include "ngx_http_token_conf.h"
 
 
+static char *ngx_http_token_bearer_register(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+static ngx_int_t ngx_http_token_bearer_add_check(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf);
+static void ngx_http_token_bearer_content(ngx_http_token_place_t *place);
+static void ngx_http_token_bearer_warn(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
 static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
@@ -193,12 +200,17 @@ char *
 ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
-    ngx_uint_t                  *status;
-    ngx_http_conf_ctx_t         *ctx;
-    ngx_http_token_place_t      *place;
-    ngx_http_token_main_conf_t  *tmcf;
+    ngx_uint_t                *status;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (conf->bearer.data == NULL) {
+
+        /* "if" and "limit_except" are of the location that they stand in */
+
+        conf->bearer_own = clcf->noname ? prev->bearer_own : 0;
+
         conf->bearer = prev->bearer;
         conf->bearer_file = prev->bearer_file;
         conf->bearer_line = prev->bearer_line;
@@ -240,16 +252,39 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         *status = NGX_HTTP_UNAUTHORIZED;
     }
 
+    conf->bearer_outer = prev;
+
+    return ngx_http_token_bearer_register(cf, conf);
+}
+
+
+/* what is looked at when all locations are known */
+
+static char *
+ngx_http_token_bearer_register(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    ngx_http_conf_ctx_t         *ctx;
+    ngx_http_token_place_t      *place;
+    ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_token_main_conf_t  *tmcf;
+
     ctx = cf->ctx;
 
     conf->loc_conf = ctx->loc_conf;
-    conf->bearer_outer = prev;
-
-    if (!conf->enable && conf->bearer.len == 0) {
-        return NGX_CONF_OK;
-    }
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->name.len && ngx_http_token_bearer_add_check(cf, tmcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->enable || conf->bearer.len) {
+        tmcf->used = 1;
+
+    } else if (!clcf->noname) {
+        return NGX_CONF_OK;
+    }
 
     place = ngx_array_push(&tmcf->places);
     if (place == NULL) {
@@ -258,11 +293,53 @@ ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     place->server = ngx_http_conf_get_module_srv_conf(cf,
                                                       ngx_http_core_module);
-    place->location = ngx_http_conf_get_module_loc_conf(cf,
-                                                        ngx_http_core_module);
+    place->location = clcf;
     place->tlcf = conf;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_add_check(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf)
+{
+    ngx_str_t               *uri;
+    ngx_uint_t               i;
+    ngx_module_t           **modules;
+    ngx_http_conf_ctx_t     *ctx;
+    ngx_http_token_check_t  *check;
+
+    ctx = cf->ctx;
+    modules = cf->cycle->modules;
+
+    for (i = 0; modules[i]; i++) {
+
+        if (ngx_strcmp(modules[i]->name, "ngx_http_auth_request_module") != 0) {
+            continue;
+        }
+
+        /* the first member of the module's configuration, empty for "off" */
+
+        uri = ctx->loc_conf[modules[i]->ctx_index];
+
+        if (uri == NULL || uri->len == 0) {
+            return NGX_OK;
+        }
+
+        check = ngx_array_push(&tmcf->checks);
+        if (check == NULL) {
+            return NGX_ERROR;
+        }
+
+        check->server = ngx_http_conf_get_module_srv_conf(cf,
+                                                         ngx_http_core_module);
+        check->uri = *uri;
+
+        return NGX_OK;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -287,6 +364,8 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 
     for (i = 0; i < tmcf->places.nelts; i++) {
 
+        ngx_http_token_bearer_content(&place[i]);
+
         /* a location of this module that inherits it has no use of it */
 
         if (place[i].tlcf->enable || place[i].tlcf->bearer.len == 0
@@ -302,17 +381,6 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
         ready = 1;
 
         tlcf = place[i].tlcf;
-
-        if (place[i].location->handler) {
-            tlcf->bearer_handler = place[i].location->handler;
-
-        } else if (place[i].location->noname) {
-
-            /* "if" without a handler of its own leaves the location's */
-
-            tlcf->bearer_handler = tlcf->bearer_outer->bearer_handler;
-            tlcf->bearer_own |= tlcf->bearer_outer->bearer_own;
-        }
 
         gateway = ngx_http_token_gateway(tlcf->bearer_handler);
 
@@ -341,12 +409,86 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
                 place[i].location->handler =
                                          ngx_http_token_bearer_content_handler;
             }
+
+            ngx_http_token_bearer_warn(cf, tmcf, &place[i]);
         }
 
         *used = 1;
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* the content handler that stands there, of whatever module */
+
+static void
+ngx_http_token_bearer_content(ngx_http_token_place_t *place)
+{
+    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_token_loc_conf_t  *tlcf, *outer;
+
+    tlcf = place->tlcf;
+    tlcf->bearer_handler = place->location->handler;
+
+    if (tlcf->bearer_handler || !place->location->noname) {
+        return;
+    }
+
+    /* an "if" without a handler of its own leaves the location's */
+
+    outer = tlcf->bearer_outer;
+    tlcf->bearer_handler = outer->bearer_handler;
+
+    if (tlcf->bearer_handler == NULL && outer->loc_conf) {
+        clcf = outer->loc_conf[ngx_http_core_module.ctx_index];
+        tlcf->bearer_handler = clcf->handler;
+    }
+}
+
+
+/* the service that decides would see the token instead of the credentials */
+
+static void
+ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
+    ngx_http_token_place_t *place)
+{
+    u_char                     *p, *last;
+    ngx_str_t                   uri, *name;
+    ngx_uint_t                  i;
+    ngx_http_token_check_t     *check;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = place->tlcf;
+    name = &place->location->name;
+
+    if (!tlcf->bearer_own || place->location->noname) {
+        return;
+    }
+
+    check = tmcf->checks.elts;
+
+    for (i = 0; i < tmcf->checks.nelts; i++) {
+
+        uri = check[i].uri;
+        last = uri.data + uri.len;
+
+        p = ngx_strlchr(uri.data, last, '?');
+        uri.len = (p ? p : last) - uri.data;
+
+        if (check[i].server == place->server
+            && uri.len == name->len
+            && ngx_strncmp(uri.data, name->data, name->len) == 0)
+        {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "\"token_proxy_bearer\" in location \"%V\", which "
+                          "\"auth_request\" asks, replaces the header \"%V\" "
+                          "of the client that is checked in %s:%ui",
+                          name, &tlcf->bearer_header, tlcf->bearer_file,
+                          tlcf->bearer_line);
+            return;
+        }
+    }
 }
 
 

@@ -245,6 +245,8 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    zone->cycle = cf->cycle;
+
     shm_zone->init = ngx_http_token_init_zone;
     shm_zone->data = zone;
 

@@ -133,8 +133,9 @@ char *ngx_http_token_init_gateways(ngx_conf_t *cf);
 ngx_http_token_gateway_t *ngx_http_token_gateway(ngx_http_handler_pt handler);
 
 /*
- * Checks that no directive of the location replaces or drops the header.
- * Returns NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ * Checks that no directive of the location replaces or drops the header, and
+ * notes whether the API speaks gRPC.  Returns NGX_CONF_OK, or NGX_CONF_ERROR
+ * after a message.
  */
 char *ngx_http_token_gateway_check(ngx_conf_t *cf,
     ngx_http_token_place_t *place, ngx_http_token_gateway_t *gateway);

@@ -18,6 +18,7 @@ struct ngx_http_token_gateway_s {
     char                           *set;     /* wins over the caller's header */
     char                           *off;     /* passes no headers at all */
     ngx_uint_t                      param;   /* of CGI, not a header */
+    ngx_uint_t                      grpc;
 
     ngx_module_t                   *module;  /* NULL if nginx is without it */
     ngx_http_handler_pt             handler;
@@ -35,21 +36,21 @@ static ngx_uint_t ngx_http_token_gateway_replaces(
 static ngx_http_token_gateway_t  ngx_http_token_gateways[] = {
 
     { "ngx_http_proxy_module", "proxy_pass", "proxy_set_header",
-      "proxy_pass_request_headers off", 0, NULL, NULL },
+      "proxy_pass_request_headers off", 0, 0, NULL, NULL },
 
     { "ngx_http_grpc_module", "grpc_pass", "grpc_set_header",
-      "", 0, NULL, NULL },
+      "", 0, 1, NULL, NULL },
 
     { "ngx_http_fastcgi_module", "fastcgi_pass", "fastcgi_param",
-      "fastcgi_pass_request_headers off", 1, NULL, NULL },
+      "fastcgi_pass_request_headers off", 1, 0, NULL, NULL },
 
     { "ngx_http_uwsgi_module", "uwsgi_pass", "uwsgi_param",
-      "uwsgi_pass_request_headers off", 1, NULL, NULL },
+      "uwsgi_pass_request_headers off", 1, 0, NULL, NULL },
 
     { "ngx_http_scgi_module", "scgi_pass", "scgi_param",
-      "scgi_pass_request_headers off", 1, NULL, NULL },
+      "scgi_pass_request_headers off", 1, 0, NULL, NULL },
 
-    { NULL, NULL, NULL, NULL, 0, NULL, NULL }
+    { NULL, NULL, NULL, NULL, 0, 0, NULL, NULL }
 };
 
 
@@ -162,6 +163,7 @@ ngx_http_token_gateway_check(ngx_conf_t *cf, ngx_http_token_place_t *place,
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = place->tlcf;
+    tlcf->bearer_grpc = gateway->grpc;
 
     ucf = tlcf->loc_conf[gateway->module->ctx_index];
 

@@ -21,6 +21,10 @@ static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
+static ngx_uint_t ngx_http_token_refusal_outcome(
+    ngx_http_token_fetch_t *fetch, ngx_array_t *members);
+static ngx_uint_t ngx_http_token_member_is(ngx_http_token_member_t *m,
+    char *text);
 static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
@@ -190,12 +194,11 @@ static void
 ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
-    ngx_buf_t                *b;
-    ngx_str_t                 text, error, description, endpoint;
-    ngx_uint_t                bad_grant, level;
-    ngx_array_t              *members;
-    ngx_http_request_t       *sr;
-    ngx_http_token_member_t  *m;
+    ngx_buf_t           *b;
+    ngx_str_t            text, error, description, endpoint;
+    ngx_uint_t           level;
+    ngx_array_t         *members;
+    ngx_http_request_t  *sr;
 
     sr = fetch->subrequest;
     members = NULL;
@@ -215,18 +218,18 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
     description = ngx_http_token_said(r, fetch->sent, members,
                                       "error_description");
 
-    /* the fault of a caller is no error of this server */
+    fetch->outcome = ngx_http_token_refusal_outcome(fetch, members);
 
-    m = members ? ngx_http_token_json_find(members, "error") : NULL;
+    if (fetch->outcome == NGX_HTTP_TOKEN_BUSY) {
+        fetch->retry_after = ngx_http_token_retry_after(sr);
+    }
 
-    bad_grant = (fetch->request->refresh_grant
-                 && fetch->upstream_status == NGX_HTTP_BAD_REQUEST
-                 && m && m->is_string
-                 && m->string.len == sizeof("invalid_grant") - 1
-                 && ngx_strncmp(m->string.data, "invalid_grant", m->string.len)
-                    == 0);
+    /* a mistake of the client's is no error of this server */
 
-    level = bad_grant ? NGX_LOG_INFO : NGX_LOG_ERR;
+    level = (fetch->outcome == NGX_HTTP_TOKEN_BAD_GRANT
+             || fetch->outcome == NGX_HTTP_TOKEN_BAD_SCOPE)
+            ? NGX_LOG_INFO : NGX_LOG_ERR;
+
     endpoint = ngx_http_token_shown(&fetch->request->endpoint);
 
     ngx_log_error(level, r->connection->log, 0,
@@ -234,29 +237,76 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
                   &endpoint, fetch->upstream_status,
                   error.len ? ", error: " : "", &error,
                   description.len ? ", description: " : "", &description);
+}
 
-    if (bad_grant) {
-        fetch->outcome = NGX_HTTP_TOKEN_BAD_GRANT;
-        return;
-    }
 
-    if (fetch->upstream_status == NGX_HTTP_TOO_MANY_REQUESTS
-        || fetch->upstream_status == NGX_HTTP_SERVICE_UNAVAILABLE)
+static ngx_uint_t
+ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
+    ngx_array_t *members)
+{
+    ngx_uint_t                status;
+    ngx_http_token_member_t  *error;
+
+    status = fetch->upstream_status;
+
+    if (status == NGX_HTTP_TOO_MANY_REQUESTS
+        || status == NGX_HTTP_SERVICE_UNAVAILABLE)
     {
-        fetch->outcome = NGX_HTTP_TOKEN_BUSY;
-        fetch->retry_after = ngx_http_token_retry_after(sr);
-        return;
+        return NGX_HTTP_TOKEN_BUSY;
     }
 
-    if (fetch->upstream_status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
-        fetch->outcome = NGX_HTTP_TOKEN_BROKEN;
-
-    } else if (fetch->upstream_status >= NGX_HTTP_BAD_REQUEST) {
-        fetch->outcome = NGX_HTTP_TOKEN_REFUSED;
-
-    } else {
-        fetch->outcome = NGX_HTTP_TOKEN_INVALID;
+    if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        return NGX_HTTP_TOKEN_BROKEN;
     }
+
+    if (status < NGX_HTTP_BAD_REQUEST) {
+        return NGX_HTTP_TOKEN_INVALID;
+    }
+
+    if (!fetch->request->refresh_grant) {
+        return NGX_HTTP_TOKEN_REFUSED;
+    }
+
+    /* who is refused, the client of this server or the caller's grant? */
+
+    error = members ? ngx_http_token_json_find(members, "error") : NULL;
+
+    if (error && (!error->is_string || error->string.len == 0)) {
+        error = NULL;
+    }
+
+    if (ngx_http_token_member_is(error, "invalid_client")
+        || ngx_http_token_member_is(error, "unauthorized_client"))
+    {
+        return NGX_HTTP_TOKEN_REFUSED;
+    }
+
+    /*
+     * RFC 6749 5.2 has 401 for a client that was not authenticated, and an
+     * error in the body.  Without one it is not known who is meant: it is the
+     * endpoint that is wrong, and no refusal of the client is counted, which
+     * any caller could cause where the refresh token is meant.
+     */
+
+    if (status == NGX_HTTP_UNAUTHORIZED && error == NULL) {
+        return NGX_HTTP_TOKEN_INVALID;
+    }
+
+    if (fetch->request->refresh_grant == NGX_HTTP_TOKEN_GRANT_SCOPE
+        && ngx_http_token_member_is(error, "invalid_scope"))
+    {
+        return NGX_HTTP_TOKEN_BAD_SCOPE;
+    }
+
+    return NGX_HTTP_TOKEN_BAD_GRANT;
+}
+
+
+static ngx_uint_t
+ngx_http_token_member_is(ngx_http_token_member_t *m, char *text)
+{
+    return (m && m->string.len == ngx_strlen(text)
+            && ngx_strncmp(m->string.data, text, m->string.len) == 0);
 }
 
 

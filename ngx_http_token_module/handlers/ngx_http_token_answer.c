@@ -55,6 +55,9 @@ static ngx_http_token_failure_t  ngx_http_token_failures[] = {
     { NGX_HTTP_BAD_REQUEST, "invalid_grant",
       "The refresh token is not valid." },
 
+    { NGX_HTTP_BAD_REQUEST, "invalid_scope",
+      "The scope is not valid." },
+
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint failed a moment ago, try again later." },
 };

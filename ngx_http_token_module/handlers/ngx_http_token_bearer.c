@@ -9,6 +9,7 @@
 #include "ngx_http_token_handlers.h"
 
 
+static ngx_uint_t ngx_http_token_bearer_granted(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
@@ -43,6 +44,10 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     if (bearer == NULL) {
 
+        if (!tlcf->bearer_own && !ngx_http_token_bearer_granted(r)) {
+            return NGX_DECLINED;
+        }
+
         bearer = ngx_pcalloc(r->pool, sizeof(ngx_http_token_bearer_t));
         if (bearer == NULL) {
             return NGX_ERROR;
@@ -61,6 +66,37 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_token_bearer_get(r, bearer, tlcf);
+}
+
+
+/*
+ * Whether the client has been granted access.  A subrequest that is made before
+ * asks for that: it is auth_request's, or a script's.  The access phase is run
+ * for the main request alone, so where that stands is what counts.  What is
+ * made for a response that is being sent, by "return" perhaps, asks nothing.
+ */
+
+static ngx_uint_t
+ngx_http_token_bearer_granted(ngx_http_request_t *r)
+{
+    ngx_http_phase_handler_t   *ph;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    if (r == r->main || r->main->header_sent) {
+        return 1;
+    }
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    ph = cmcf->phase_engine.handlers;
+
+    for (ph += r->main->phase_handler; ph->checker; ph++) {
+        if (ph->checker == ngx_http_core_post_access_phase) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -44,9 +44,33 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
     ngx_uint_t                  read;
     ngx_http_token_ctx_t       *ctx;
     ngx_http_token_bearer_t    *bearer;
+    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->bearer_handler == NULL) {
+
+        /*
+         * The handler is that of one "if" block, the configuration that of
+         * another one, in a location that has no handler.
+         */
+
+        clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "no upstream for \"token_proxy_bearer\" in an \"if\" "
+                      "of location \"%V\"", &clcf->name);
+
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (tlcf->bearer_location == NULL) {
+
+        /* "off" in an "if" */
+
+        return tlcf->bearer_handler(r);
+    }
 
     ctx = ngx_http_token_ctx(r);
     if (ctx == NULL) {
@@ -56,7 +80,10 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
     bearer = ctx->bearer ? ctx->bearer : ngx_http_token_bearer_inherit(r, ctx);
 
     if (bearer == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+        /* a subrequest that finds out whether access is granted */
+
+        return tlcf->bearer_handler(r);
     }
 
     if (ngx_http_token_bearer_write_event(r) != NGX_OK) {

@@ -10,21 +10,39 @@
 #include "ngx_http_token_handlers.h"
 
 
+typedef struct {
+    ngx_str_t                       code;
+    ngx_uint_t                      status;
+} ngx_http_token_bearer_grpc_t;
+
+
 static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_bearer_grpc_status(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer);
+    ngx_http_token_bearer_t *bearer, ngx_uint_t status);
 static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
 static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
+
+
+/* grpc-status: UNAUTHENTICATED and PERMISSION_DENIED */
+
+static ngx_http_token_bearer_grpc_t  ngx_http_token_bearer_grpc_codes[] = {
+    { ngx_string("16"), NGX_HTTP_UNAUTHORIZED },
+    { ngx_string("7"), NGX_HTTP_FORBIDDEN },
+    { ngx_null_string, 0 }
+};
 
 
 ngx_uint_t
 ngx_http_token_bearer_retry(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer)
 {
-    if (!ngx_http_token_bearer_refused(r)
-        || !ngx_http_token_bearer_again(r, bearer))
-    {
+    ngx_uint_t  status;
+
+    status = ngx_http_token_bearer_refused(r);
+
+    if (status == 0 || !ngx_http_token_bearer_again(r, bearer, status)) {
         return 0;
     }
 
@@ -34,10 +52,12 @@ ngx_http_token_bearer_retry(ngx_http_request_t *r,
 }
 
 
+/* the status by which the API has refused the token, or 0 */
+
 static ngx_uint_t
 ngx_http_token_bearer_refused(ngx_http_request_t *r)
 {
-    ngx_uint_t                  i, *status;
+    ngx_uint_t                  i, n, *status;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
@@ -56,11 +76,14 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r)
 
 #endif
 
+    n = tlcf->bearer_grpc ? ngx_http_token_bearer_grpc_status(r)
+                          : r->upstream->headers_in.status_n;
+
     status = tlcf->bearer_retry->elts;
 
     for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
-        if (status[i] == r->upstream->headers_in.status_n) {
-            return 1;
+        if (status[i] == n) {
+            return n;
         }
     }
 
@@ -68,11 +91,52 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r)
 }
 
 
+/*
+ * A gRPC server refuses a call with HTTP status 200, and says why in
+ * grpc-status.  That stands among trailers, or, if there is no message, among
+ * the headers ("Trailers-Only"), which is where it can be seen before anything
+ * is sent to the client.  A server in front of it may use 204.
+ */
+
+static ngx_uint_t
+ngx_http_token_bearer_grpc_status(ngx_http_request_t *r)
+{
+    ngx_uint_t                       n;
+    ngx_table_elt_t                 *h;
+    ngx_http_token_bearer_grpc_t    *code;
+    ngx_http_upstream_headers_in_t  *headers;
+
+    headers = &r->upstream->headers_in;
+    n = headers->status_n;
+
+    if (n >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return n;
+    }
+
+    h = ngx_http_token_find_header(&headers->headers, "grpc-status");
+
+    if (h == NULL) {
+        return n;
+    }
+
+    for (code = ngx_http_token_bearer_grpc_codes; code->code.len; code++) {
+
+        if (h->value.len == code->code.len
+            && ngx_strncmp(h->value.data, code->code.data, code->code.len) == 0)
+        {
+            return code->status;
+        }
+    }
+
+    return n;
+}
+
+
 /* the token is dropped in any case */
 
 static ngx_uint_t
 ngx_http_token_bearer_again(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer)
+    ngx_http_token_bearer_t *bearer, ngx_uint_t status)
 {
     ngx_str_t   endpoint;
     ngx_uint_t  dropped, another;
@@ -83,8 +147,10 @@ ngx_http_token_bearer_again(ngx_http_request_t *r,
         endpoint = ngx_http_token_shown(&bearer->request.endpoint);
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "token of \"%V\" was refused with status %ui",
-                      &endpoint, r->upstream->headers_in.status_n);
+                      "token of \"%V\" was refused with status %ui%s",
+                      &endpoint, status,
+                      (status != r->upstream->headers_in.status_n)
+                      ? " (grpc-status)" : "");
     }
 
     return another && !bearer->retried && ngx_http_token_bearer_repeatable(r);

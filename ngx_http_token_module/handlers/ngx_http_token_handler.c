@@ -342,7 +342,8 @@ ngx_http_token_refresh_grant(ngx_http_request_t *r,
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    request->refresh_grant = 1;
+    request->refresh_grant = grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
+                                              : NGX_HTTP_TOKEN_GRANT_PLAIN;
 
     return ngx_http_token_serve(r, request);
 }
