@@ -18,7 +18,7 @@ use Token::Util qw(settled wait_for);
 my $only = $ENV{CALLERS_ONLY};
 my $backend = Token::Backend->new;
 my $callers = Token::Callers->new($backend);
-my $nginx = Token::Server->new($callers->configuration, listen => 'sndbuf=16k');
+my $nginx = Token::Server->new($callers->configuration, listen => 'sndbuf=64k');
 
 $callers->prepare($nginx);
 
@@ -45,8 +45,8 @@ my $start = time;
 my $alive = $loop->run(\@scripts, tick => sub { !worker_lives() });
 my $seconds = time - $start;
 
-diag(sprintf '%d combinations, %d answers, %.0f s', scalar @scripts,
-    $loop->{answers}, $seconds);
+diag(sprintf '%d combinations, %d answers, %.0f s; the longest turn took %.1f s',
+    scalar @scripts, $loop->{answers}, $seconds, $loop->{lag});
 
 ok($alive, 'no worker has died') or diag(murderers()), exit 1;
 

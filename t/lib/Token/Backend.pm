@@ -431,7 +431,7 @@ sub http_bytes {
 
 sub fastcgi_bytes {
     my ($status, $body) = @_;
-    my $out = "Status: $status\r\nContent-Type: text/plain\r\n\r\n$body";
+    my $out = "Status: $status X\r\nContent-Type: text/plain\r\n\r\n$body";
     my $bytes = '';
 
     $bytes .= pack('CCnnCC', 1, 6, 1, length, 0, 0) . $_

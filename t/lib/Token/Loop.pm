@@ -35,7 +35,7 @@ sub new {
     my ($class, %options) = @_;
 
     return bless { patience => $PATIENCE, %options, reads => '', writes => '',
-        playing => {}, answers => 0 }, $class;
+        playing => {}, answers => 0, lag => 0 }, $class;
 }
 
 
@@ -46,13 +46,21 @@ sub run {
     my $playing = $self->{playing};
     my $next_tick = 0;
 
+    delete $self->{turn};
     local $SIG{PIPE} = 'IGNORE';
 
     while (@queue || %$playing) {
-        $self->begin(shift @queue) while @queue && keys %$playing < $width;
+        for (1 .. 10) {
+            last if !@queue || keys %$playing >= $width;
+            $self->begin(shift @queue);
+        }
 
         my $now = time;
-        my $wake = $now + 0.25;
+        my $wake = @queue && keys %$playing < $width ? $now : $now + 0.25;
+
+        $self->{lag} = $now - $self->{turn}
+            if $self->{turn} && $now - $self->{turn} > $self->{lag};
+        $self->{turn} = $now;
 
         for my $one (values %$playing) {
             my $due = $one->{until} && $one->{until} < $one->{deadline}
@@ -123,7 +131,7 @@ sub begin {
     my $port = $script->{tls} ? $self->{tls_port} : $self->{port};
 
     socket my $socket, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
-    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 4096 if $script->{narrow};
+    setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 65536 if $script->{narrow};
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1;
 
     if (!connect $socket, pack_sockaddr_in($port, $address)) {
@@ -136,8 +144,11 @@ sub begin {
     $socket->blocking(0);
 
     if ($script->{tls}) {
+        # to make a context takes longer than a handshake
+        $self->{context} //= IO::Socket::SSL::SSL_Context->new(
+            SSL_verify_mode => IO::Socket::SSL::SSL_VERIFY_NONE());
         $socket = IO::Socket::SSL->start_SSL($socket, SSL_startHandshake => 0,
-            SSL_verify_mode => IO::Socket::SSL::SSL_VERIFY_NONE())
+            SSL_reuse_ctx => $self->{context})
             or die 'TLS: ' . IO::Socket::SSL::errstr() . "\n";
     }
 
@@ -317,10 +328,10 @@ sub over {
     delete $self->{playing}{ $one->{fd} };
 
     # of TLS, nothing is said on leaving
-    if ($script->{tls}) {
+    if (ref $one->{socket} eq 'IO::Socket::SSL') {
         $one->{socket}->close(SSL_no_shutdown => 1);
     } else {
-        close $one->{socket};
+        close $one->{raw};
     }
 
     return;
@@ -458,11 +469,16 @@ sub judge {
 
         my ($is) = grep { $wrong[$_] eq '' } 0 .. $#right;
 
+        my $last = $right[$is]{last};
+
         $one->{got}++;
-        $one->{closing} = 1 if $right[$is]{last};
 
         # it may go on, or not
-        $one->{free} = 1 if !defined $right[$is]{last};
+        $one->{free} = 1 if !defined $last;
+        next if !$last;
+
+        $one->{closing} = 1
+            if $last ne 'said' || ($answer->{headers}{connection} // '') eq 'close';
     }
 
     return;
@@ -496,7 +512,7 @@ sub answer {
     my $head = index $$in, "\r\n\r\n";
 
     return (undef, 'that is no answer: ' . substr $$in, 0, 40)
-        if length $$in > 12 && $$in !~ m{^HTTP/1\.1 \d\d\d };
+        if length $$in > 13 && $$in !~ m{^HTTP/1\.1 \d\d\d[ \r]};
     return if $head < 0;
 
     my ($first, @lines) = split /\r\n/, substr $$in, 0, $head;

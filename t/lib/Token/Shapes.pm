@@ -58,8 +58,8 @@ sub request {
     my $d = $o{d} // $self->{d};
     my $query = join '&', "n=$n", "k=$self->{k}", grep { defined }
         $location->{query}, defined $d ? "d=$d" : undef, $o{query};
-    my $request = { %o, method => $method, n => $n, k => $self->{k},
-        close => $close };
+    my $request = { %o, method => $method, version => $version, n => $n,
+        k => $self->{k}, close => $close };
 
     $self->{d} //= $d;
     push @headers, 'Connection: close' if $o{close};
