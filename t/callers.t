@@ -114,27 +114,30 @@ sub worker_lives {
 }
 
 
-# Who it was: those that were being played when the worker died, one by one.
+# Who it was: those that were being played when the worker died, or had just
+# left, one by one.
 sub murderers {
+    my $died = time;
+    my @suspects = grep { $_->{cut} || ($_->{ended} // 0) > $died - 1 } @scripts;
+    my %shapes = map { $_->{name} => $_ } Token::Shapes->all;
     my @found;
 
-    for my $script (grep { $_->{cut} } @scripts) {
-        my ($pid) = wait_for { $nginx->workers } 5;
+    for my $script (@suspects) {
+        wait_for { $nginx->workers } 5 or last;
+
         my ($victim) = $nginx->workers;
-        my ($shape) = grep { $script->{name} =~ /: \Q$_->{name}\E/ } Token::Shapes->all;
-        my $again = $shape && Token::Shapes->script($shape, $script->{location}, tls => $script->{tls})
-            or next;
+        my $shape = $shapes{ $script->{shape} } or next;
+        my $again = Token::Shapes->script($shape, $script->{location},
+            tls => $script->{tls});
 
         $loop->run([$again], tick => sub { !kill 0, $victim });
-        sleep 0.1;
+        sleep 0.3;
 
-        my ($now) = $nginx->workers;
-
-        push @found, $script->{name} if !$now || $now != $victim;
-        last if @found >= 5;
+        push @found, $script->{name} if (($nginx->workers)[0] // 0) != $victim;
+        last if @found >= 5 || time - $died > 60;
     }
 
-    return join "\n", 'the worker died; alone, it dies of:', @found ? @found : 'none of them';
+    return join "\n", 'the worker died; alone, it dies of:', @found ? @found : 'none';
 }
 
 

@@ -155,7 +155,7 @@ sub begin {
     my $fd = fileno $socket;
     my $one = {
         script => $script, socket => $socket, raw => $raw, fd => $fd, in => '',
-        out => '', at => 0, got => 0, hundreds => 0, begun => time,
+        out => '', at => 0, got => 0, hundreds => 0,
     };
 
     $self->{playing}{$fd} = $one;
@@ -318,7 +318,7 @@ sub over {
     my $script = $one->{script};
 
     $script->{wrong} //= $wrong;
-    $script->{seconds} = time - $one->{begun};
+    $script->{ended} = time;
 
     setsockopt $one->{raw}, SOL_SOCKET, SO_LINGER, pack 'll', 1, 0
         if ($how // '') eq 'reset';

@@ -38,7 +38,7 @@ sub script {
     my $self = bless {
         location => $location, steps => [], right => [], asked => [],
         name => "$location->{name}: $shape->{name}", group => $shape->{group},
-        k => 'k' . $run . 'x' . ++$ids, %options,
+        shape => $shape->{name}, k => 'k' . $run . 'x' . ++$ids, %options,
     }, $class;
 
     return $shape->{make}->($self) ? $self : undef;
