@@ -7,15 +7,18 @@ package Token::Loop;
 #     $loop->run(\@scripts, width => 250, tick => sub { ... });
 #     $_->{wrong};     # in a script, after it: what was wrong, or undef
 #
+# A script that is "disturbed", by a signal to nginx, may end without answers.
 # "width" is how many are played at once; "tick" is called some times a second,
 # and ends the run if it returns true: scripts that are being played then have
 # "cut" set. $loop->{playing} are those. A script has 5 seconds for each step
 # that waits for nginx.
 #
-# A script whose "driver" names a class is played by that: the class has new
-# (script), start (the bytes to send first), and for each of these what to do
-# next: input (bytes), tick (time), end (1 after a reset). They return a list of
-# [send => bytes], [close => how], [wrong => text], [done].
+# A script may bring a client of its own, of another protocol: "open" is a
+# function that makes it, with the methods socket, wants_write and step (of
+# Token::Http2; false when the connection has ended), and "play" one that is
+# called with script, client and whether it has ended after each step, and some
+# 50 times a second: it returns undef to go on, and in the end what was wrong,
+# or ''.
 
 use strict;
 use warnings;
@@ -130,6 +133,8 @@ sub begin {
     my ($self, $script) = @_;
     my $port = $script->{tls} ? $self->{tls_port} : $self->{port};
 
+    return $self->open($script) if $script->{open};
+
     socket my $socket, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
     setsockopt $socket, SOL_SOCKET, SO_RCVBUF, 65536 if $script->{narrow};
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1;
@@ -171,6 +176,20 @@ sub begin {
 }
 
 
+sub open {
+    my ($self, $script) = @_;
+    my $client = $script->{open}->($script);
+    my $socket = $client->socket;
+    my $one = { script => $script, client => $client, socket => $socket,
+        raw => $socket, fd => fileno $socket, in => '', out => '', got => 0 };
+
+    $self->{playing}{ $one->{fd} } = $one;
+    vec($self->{reads}, $one->{fd}, 1) = 1;
+    $one->{deadline} = time + ($script->{patience} // 15);
+    return $self->step($one);
+}
+
+
 # As far as the handshake of TLS gets.
 sub handshake {
     my ($self, $one) = @_;
@@ -195,11 +214,6 @@ sub connected {
     my ($self, $one) = @_;
     my $script = $one->{script};
 
-    if ($script->{driver}) {
-        $one->{driver} = $script->{driver}->new($script);
-        $self->act($one, $one->{driver}->start);
-    }
-
     $self->go($one) if !$one->{until};
     return;
 }
@@ -220,9 +234,7 @@ sub go {
 
     return if $one->{handshake};
 
-    if ($one->{driver}) {
-        return $self->act($one, $one->{driver}->tick(time));
-    }
+    return $self->step($one) if $one->{client};
 
     while (1) {
         if ($one->{until}) {
@@ -284,7 +296,7 @@ sub finish {
         my $missing = $one->{closing} ? undef : $script->{right}[ $one->{got} ];
 
         return $self->over($one) if !$missing || grep { $_->{none} } @$missing;
-        return $self->over($one) if $one->{free};
+        return $self->over($one) if $one->{free} || $script->{disturbed};
         return $self->over($one, sprintf 'closed%s without answer %d%s',
             $one->{reset} ? ' by RST' : '', $one->{got} + 1,
             length $one->{in} ? ', in the middle of it' : '');
@@ -304,7 +316,7 @@ sub late {
     my $step = $script->{steps}[ $one->{at} ];
 
     return undef if $script->{leaves};
-    return "no progress in $PATIENCE s" if $script->{driver};
+    return 'it does not come to an end' if $one->{client};
     return "the connection stays open behind the last answer" if $one->{closing};
     return 'no "100 Continue"' if $step && $step->[0] eq 'hundred';
     return 'nginx does not read on' if length $one->{out} && $one->{got};
@@ -328,7 +340,10 @@ sub over {
     delete $self->{playing}{ $one->{fd} };
 
     # of TLS, nothing is said on leaving
-    if (ref $one->{socket} eq 'IO::Socket::SSL') {
+    if ($one->{client}) {
+        $one->{client}->close;
+
+    } elsif (ref $one->{socket} eq 'IO::Socket::SSL') {
         $one->{socket}->close(SSL_no_shutdown => 1);
     } else {
         close $one->{raw};
@@ -341,6 +356,7 @@ sub over {
 sub flush_out {
     my ($self, $one) = @_;
 
+    return $self->step($one) if $one->{client};
     return $self->handshake($one) if $one->{handshake};
 
     while (length $one->{out}) {
@@ -370,6 +386,7 @@ sub flush_out {
 sub take {
     my ($self, $one) = @_;
 
+    return $self->step($one) if $one->{client};
     return $self->handshake($one) if $one->{handshake};
 
     while (1) {
@@ -383,58 +400,36 @@ sub take {
         if (!$n) {
             $one->{end} = 1;
             vec($self->{reads}, $one->{fd}, 1) = 0;
-            return $self->act($one, $one->{driver}->end($one->{reset}))
-                if $one->{driver};
-
             $self->judge($one);
             return;
         }
 
         alive($self, $one);
 
-        if ($one->{driver}) {
-            $self->act($one, $one->{driver}->input($bytes));
-            return if !$self->{playing}{ $one->{fd} };
-
-        } else {
-            $one->{in} .= $bytes;
-            $self->judge($one);
-            return if !$self->{playing}{ $one->{fd} };
-        }
-
+        $one->{in} .= $bytes;
+        $self->judge($one);
+        return if !$self->{playing}{ $one->{fd} };
         return if $n < 65536 && !$one->{script}{tls};
     }
 }
 
 
-# What a driver of another protocol wants.
-sub act {
-    my ($self, $one, @actions) = @_;
+# A client of its own does what it can, and says whether it is done.
+sub step {
+    my ($self, $one) = @_;
+    my ($client, $script) = @$one{qw(client script)};
+    my $ended = !$client->step;
+    my $said = $script->{play}->($script, $client, $ended);
 
-    for (@actions) {
-        my ($what, $value) = @$_;
+    $one->{until} = time + 0.02;
+    vec($self->{writes}, $one->{fd}, 1) = !$ended && $client->wants_write ? 1 : 0;
+    vec($self->{reads}, $one->{fd}, 1) = $ended ? 0 : 1;
 
-        return if !$self->{playing}{ $one->{fd} };
+    return if !defined $said && !$ended;
+    $said //= 'the connection has ended' if $ended;
 
-        if ($what eq 'send') {
-            $one->{out} .= $value;
-            $self->flush_out($one);
-
-        } elsif ($what eq 'close') {
-            return $self->over($one, undef, $value);
-
-        } elsif ($what eq 'wake') {
-            $one->{until} = $value;
-
-        } elsif ($what eq 'wrong') {
-            return $self->over($one, $value);
-
-        } elsif ($what eq 'done') {
-            return $self->over($one);
-        }
-    }
-
-    return;
+    $client->close;
+    return $self->over($one, length $said ? $said : undef);
 }
 
 
@@ -456,7 +451,11 @@ sub judge {
         }
 
         $self->{answers}++;
-        next if $script->{leaves};
+
+        if ($script->{leaves}) {
+            $one->{got}++;
+            next;
+        }
 
         return $self->over($one, "an answer that nobody asked for: $answer->{status}")
             if !$request || $one->{closing};

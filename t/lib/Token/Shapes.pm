@@ -20,9 +20,6 @@ package Token::Shapes;
 #     leaves  1: it goes, and what it got does not matter
 #     tls     1: by TLS
 #     narrow  1: with a small receive buffer
-#
-# A protocol other than HTTP/1 has scripts of its own: "driver" names the class
-# that plays one on a connection (see Token::Loop).
 
 use strict;
 use warnings;
@@ -31,6 +28,10 @@ use Token::Callers qw(right);
 
 my $ids = 0;
 my $run = sprintf '%x', $$;
+
+
+# Ids begin anew, with another prefix: for a run that is to be repeated.
+sub begin { ($run, $ids) = ($_[1], 0); return }
 
 
 sub script {
@@ -70,7 +71,7 @@ sub request {
 
         if ($location->{kind} eq 'refresh') {
             push @headers, 'Content-Type: application/x-www-form-urlencoded';
-            $request->{form} = 1;
+            $request->{form} = $o{body} || $o{chunked};
         }
 
         if ($o{chunked}) {
