@@ -92,7 +92,8 @@ for my $method (sort keys %METHODS) {
 
     ($status, $answer) = refresh('client_secret_basic',
         new_token('client_secret_basic'), 'more');
-    is($status, 502, 'a wider scope is the table\'s 502');
+    is($status, 400, 'a wider scope is the caller\'s mistake');
+    is($answer->{error}, 'invalid_scope', '... which the error says');
 }
 
 {
