@@ -175,7 +175,7 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                      outcome;
-    ngx_str_t                       answer;
+    ngx_str_t                       value;           /* body, or header */
     time_t                          expires_in;      /* -1 if not known */
     time_t                          retry_after;
     ngx_uint_t                      cache_status;
@@ -184,7 +184,7 @@ typedef struct {
     ngx_uint_t                      fetched;         /* the two above count */
     ngx_uint_t                      serial;          /* of the cached token */
     u_char                         *digest;          /* NULL if not cached */
-} ngx_http_token_got_t;
+} ngx_http_token_result_t;
 
 
 /* one call of the token endpoint, from request to result */
@@ -296,10 +296,10 @@ struct ngx_http_token_loc_conf_s {
 /* the locations that are to be found by name when all have been read */
 
 typedef struct {
-    ngx_http_core_srv_conf_t       *server;
-    ngx_http_core_loc_conf_t       *location;
+    ngx_http_core_srv_conf_t       *cscf;
+    ngx_http_core_loc_conf_t       *clcf;
     ngx_http_token_loc_conf_t      *tlcf;
-} ngx_http_token_place_t;
+} ngx_http_token_location_t;
 
 
 /* what auth_request asks */
@@ -311,7 +311,7 @@ typedef struct {
 
 
 typedef struct {
-    ngx_array_t                     places;   /* ngx_http_token_place_t */
+    ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
     ngx_uint_t                      used;     /* some location has need of it */
@@ -330,7 +330,8 @@ typedef struct {
 
 
 typedef struct ngx_http_token_bearer_s   ngx_http_token_bearer_t;
-typedef struct ngx_http_token_gateway_s  ngx_http_token_gateway_t;
+typedef struct ngx_http_token_upstream_module_s
+    ngx_http_token_upstream_module_t;
 
 
 typedef struct {
@@ -340,11 +341,11 @@ typedef struct {
     ngx_str_t                       origin;          /* as it was sent */
     ngx_table_elt_t                *challenge;       /* of a Basic check that
                                                         has failed */
-    ngx_http_token_got_t           *got;             /* for the variables */
+    ngx_http_token_result_t        *result;          /* for the variables */
 
     ngx_http_token_fetch_t         *fetch;     /* in a fetch's own requests */
 
-    unsigned                        answered:1;
+    unsigned                        own_response:1;
     unsigned                        preflight:1;
     unsigned                        replace_body:1;
 } ngx_http_token_ctx_t;

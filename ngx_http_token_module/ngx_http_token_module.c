@@ -366,7 +366,7 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_init_bearer(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_bearer_init(cf, &bearers) != NGX_CONF_OK) {
         return NGX_ERROR;
     }
 
@@ -430,8 +430,8 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (ngx_array_init(&tmcf->places, cf->pool, 4,
-                       sizeof(ngx_http_token_place_t))
+    if (ngx_array_init(&tmcf->locations, cf->pool, 4,
+                       sizeof(ngx_http_token_location_t))
         != NGX_OK
         || ngx_array_init(&tmcf->checks, cf->pool, 4,
                           sizeof(ngx_http_token_check_t))
@@ -449,18 +449,18 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
-    ngx_http_token_mute_environment(cycle);
+    ngx_http_token_environment_debug_off(cycle);
 
-    return ngx_http_token_init_module(cycle);
+    return ngx_http_token_wait_init_module(cycle);
 }
 
 
 static ngx_int_t
 ngx_http_token_process_init(ngx_cycle_t *cycle)
 {
-    ngx_http_token_unmute_environment(cycle);
+    ngx_http_token_environment_debug_restore(cycle);
 
-    return ngx_http_token_init_process(cycle);
+    return ngx_http_token_wait_init_process(cycle);
 }
 
 

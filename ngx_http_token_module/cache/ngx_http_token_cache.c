@@ -10,7 +10,7 @@
 #include "ngx_http_token_cache.h"
 
 
-static void ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
+static void ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
 static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
@@ -52,21 +52,21 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
     if (tn == NULL) {
         ngx_http_token_zone_unlock(zone, sh);
 
-        lookup->todo = NGX_HTTP_TOKEN_DO_PASS;
+        lookup->todo = NGX_HTTP_TOKEN_DO_BYPASS;
         return NGX_OK;
     }
 
-    ngx_http_token_node_judge(tlcf, tn, waiting, lookup);
+    ngx_http_token_cache_decide_locked(tlcf, tn, waiting, lookup);
 
     ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
 
-    if (lookup->todo == NGX_HTTP_TOKEN_DO_SEND) {
+    if (lookup->todo == NGX_HTTP_TOKEN_DO_SERVE) {
 
         if (lookup->scheme) {
             rc = ngx_http_token_stored_token(r, tn->stored, lookup);
 
         } else if (tn->stored->fields == tlcf->fields_hash) {
-            rc = ngx_http_token_stored_answer(r, tn->stored, lookup);
+            rc = ngx_http_token_stored_body(r, tn->stored, lookup);
 
         } else {
 
@@ -94,16 +94,16 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
 
 static void
-ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
+ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_uint_t             news;
+    ngx_uint_t             changed;
     ngx_http_token_time_t  now;
 
     now = ngx_http_token_now();
 
-    news = (waiting && lookup->generation != tn->generation);
+    changed = (waiting && lookup->generation != tn->generation);
 
     lookup->generation = tn->generation;
     lookup->refresh = 0;
@@ -111,7 +111,7 @@ ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
 
     if (tn->stored && tn->stored->expires > now) {
 
-        lookup->todo = NGX_HTTP_TOKEN_DO_SEND;
+        lookup->todo = NGX_HTTP_TOKEN_DO_SERVE;
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
         lookup->serial = tn->stored->serial;
 
@@ -142,9 +142,9 @@ ngx_http_token_node_judge(ngx_http_token_loc_conf_t *tlcf,
         return;
     }
 
-    if (tn->failures && (news || tn->retry_at > now)) {
+    if (tn->failures && (changed || tn->retry_at > now)) {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
-        lookup->outcome = news ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
+        lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
         lookup->retry_after = ngx_http_token_seconds(tn->retry_at - now);
 
         return;

@@ -38,9 +38,9 @@ typedef struct {
     ngx_http_token_time_t           refresh;  /* ahead of its expiry */
     ngx_uint_t                      serial;   /* unlike any token's before */
     uint32_t                        fields;   /* whose answer comes first */
-    uint32_t                        answer_len;
-    uint32_t                        hole;     /* the value of expires_in */
-    uint32_t                        hole_len; /* in the answer, 0 if none */
+    uint32_t                        body_len;
+    uint32_t                        expires_in_pos; /* of the value in the */
+    uint32_t                        expires_in_len; /* body, 0 if none */
     uint32_t                        token;    /* decoded, as a header has it */
     uint32_t                        token_len; /* 0 if no header can have it */
     uint32_t                        nmembers;
@@ -122,17 +122,18 @@ typedef struct {
 /* what a caller has to do, and what with */
 
 typedef enum {
-    NGX_HTTP_TOKEN_DO_SEND = 0,
+    NGX_HTTP_TOKEN_DO_SERVE = 0,
     NGX_HTTP_TOKEN_DO_FETCH,    /* he has the lease */
     NGX_HTTP_TOKEN_DO_WAIT,     /* somebody else fetches */
     NGX_HTTP_TOKEN_DO_FAIL,
-    NGX_HTTP_TOKEN_DO_PASS      /* the zone has no room */
+    NGX_HTTP_TOKEN_DO_BYPASS    /* the zone has no room */
 } ngx_http_token_do_e;
 
 
 typedef struct {
     ngx_http_token_do_e             todo;
-    ngx_str_t                       answer;      /* to send */
+    ngx_str_t                       value;       /* to serve: a body, or a */
+                                                 /* header with a scheme */
     time_t                          expires_in;  /* its remaining seconds */
     ngx_uint_t                      refresh;     /* to send, has the lease */
     uint64_t                        lease;       /* to fetch, or to refresh */
@@ -152,7 +153,7 @@ typedef struct {
 /* ngx_http_token_zone.c */
 
 /* The init handler of the zone. */
-ngx_int_t ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data);
+ngx_int_t ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 
 
 extern ngx_uint_t  ngx_http_token_has_zones;
@@ -199,7 +200,7 @@ ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
     ngx_http_token_time_t start, int64_t lifetime);
 
 /* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_http_token_stored_answer(ngx_http_request_t *r,
+ngx_int_t ngx_http_token_stored_body(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
 ngx_int_t ngx_http_token_stored_token(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
@@ -277,12 +278,12 @@ typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 typedef ngx_int_t (*ngx_http_token_look_pt)(ngx_http_token_waiter_t *w);
 
 typedef void (*ngx_http_token_resume_pt)(ngx_http_request_t *r,
-    ngx_http_token_got_t *got);
+    ngx_http_token_result_t *result);
 
 /* a request that wants a token */
 
 struct ngx_http_token_waiter_s {
-    ngx_http_token_got_t            got;         /* the first member */
+    ngx_http_token_result_t         result;      /* the first member */
 
     ngx_queue_t                     queue;
     ngx_http_request_t             *request;
@@ -307,11 +308,11 @@ struct ngx_http_token_waiter_s {
  * Hands the result of a fetch to those who wait for it in this worker, or has
  * them look again if it is NULL.
  */
-void ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
+void ngx_http_token_wake_local(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_fetch_t *fetch);
 
 /* Has the other workers look whether what theirs wait for is there. */
-void ngx_http_token_wake_elsewhere(void);
+void ngx_http_token_notify_workers(void);
 
 /*
  * Has a caller wait, with a digest for the fetch of another one, and notices
@@ -329,18 +330,18 @@ ngx_int_t ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck);
 void ngx_http_token_wake(ngx_http_token_waiter_t *w,
     ngx_http_token_fetch_t *fetch);
 
-ngx_int_t ngx_http_token_init_module(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_token_wait_init_module(ngx_cycle_t *cycle);
 
-ngx_int_t ngx_http_token_init_process(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 
 
-/* ngx_http_token_refresh.c */
+/* ngx_http_token_cache_fetch.c */
 
 /*
  * Starts a fetch that no caller's fate touches.  It ends the lease, and wakes
  * whoever waits, also if it cannot be started.
  */
-void ngx_http_token_refresh(ngx_http_request_t *r,
+void ngx_http_token_cache_fetch(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, uint64_t lease);
 
 
@@ -352,7 +353,7 @@ void ngx_http_token_refresh(ngx_http_request_t *r,
  * as long as r.  Sets rc to NGX_OK if there is a result, to NGX_AGAIN if resume
  * will be called with it, or to NGX_ERROR.
  */
-ngx_http_token_got_t *ngx_http_token_get(ngx_http_request_t *r,
+ngx_http_token_result_t *ngx_http_token_get(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_str_t *scheme,
     ngx_http_token_resume_pt resume, ngx_int_t *rc);
 

@@ -10,14 +10,14 @@
 #include "ngx_http_token_cache.h"
 
 
-static ngx_int_t ngx_http_token_follow(ngx_http_token_waiter_t *w);
-static ngx_int_t ngx_http_token_lead(ngx_http_token_waiter_t *w,
+static ngx_int_t ngx_http_token_cache_try(ngx_http_token_waiter_t *w);
+static ngx_int_t ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup);
-static ngx_int_t ngx_http_token_fetch_own(ngx_http_token_waiter_t *w);
-static void ngx_http_token_fetched(ngx_http_token_fetch_t *fetch);
+static ngx_int_t ngx_http_token_uncached_start(ngx_http_token_waiter_t *w);
+static void ngx_http_token_uncached_handler(ngx_http_token_fetch_t *fetch);
 
 
-ngx_http_token_got_t *
+ngx_http_token_result_t *
 ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
     ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc)
 {
@@ -32,16 +32,16 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
     w->request = r;
     w->token_request = request;
-    w->look = ngx_http_token_follow;
+    w->look = ngx_http_token_cache_try;
     w->resume = resume;
     w->scheme = scheme;
 
     if (request->tlcf->cache == NULL || request->refresh_grant) {
-        *rc = ngx_http_token_fetch_own(w);
-        return &w->got;
+        *rc = ngx_http_token_uncached_start(w);
+        return &w->result;
     }
 
-    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
+    w->result.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
     w->zone = request->tlcf->cache->data;
 
     w->digest = ngx_http_token_request_digest(r, request);
@@ -49,18 +49,18 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
         return NULL;
     }
 
-    w->got.digest = w->digest;
+    w->result.digest = w->digest;
 
-    *rc = ngx_http_token_follow(w);
+    *rc = ngx_http_token_cache_try(w);
 
-    return &w->got;
+    return &w->result;
 }
 
 
 /* NGX_OK if there is a result, good or bad */
 
 static ngx_int_t
-ngx_http_token_follow(ngx_http_token_waiter_t *w)
+ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
 {
     ngx_http_token_lookup_t  lookup;
 
@@ -79,48 +79,48 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
 
     switch (lookup.todo) {
 
-    case NGX_HTTP_TOKEN_DO_SEND:
-        w->got.outcome = NGX_HTTP_TOKEN_OK;
-        w->got.answer = lookup.answer;
-        w->got.expires_in = lookup.expires_in;
-        w->got.serial = lookup.serial;
+    case NGX_HTTP_TOKEN_DO_SERVE:
+        w->result.outcome = NGX_HTTP_TOKEN_OK;
+        w->result.value = lookup.value;
+        w->result.expires_in = lookup.expires_in;
+        w->result.serial = lookup.serial;
 
         if (lookup.refresh) {
-            ngx_http_token_refresh(w->request, w->token_request, w->digest,
-                                   lookup.lease);
+            ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
+                                       lookup.lease);
         }
 
         return NGX_OK;
 
     case NGX_HTTP_TOKEN_DO_FETCH:
-        return ngx_http_token_lead(w, &lookup);
+        return ngx_http_token_cache_start_fetch(w, &lookup);
 
     case NGX_HTTP_TOKEN_DO_WAIT:
 
         w->elsewhere = lookup.elsewhere;
 
         if (!w->waiting) {
-            w->got.cache_status = NGX_HTTP_TOKEN_CACHE_WAIT;
+            w->result.cache_status = NGX_HTTP_TOKEN_CACHE_WAIT;
         }
 
         return ngx_http_token_wait(w, lookup.recheck);
 
     case NGX_HTTP_TOKEN_DO_FAIL:
-        w->got.outcome = lookup.outcome;
-        w->got.retry_after = lookup.retry_after;
+        w->result.outcome = lookup.outcome;
+        w->result.retry_after = lookup.retry_after;
 
         return NGX_OK;
 
-    default: /* NGX_HTTP_TOKEN_DO_PASS */
+    default: /* NGX_HTTP_TOKEN_DO_BYPASS */
 
         if (!w->waiting) {
             w->digest = NULL;
-            w->got.digest = NULL;
+            w->result.digest = NULL;
 
-            return ngx_http_token_fetch_own(w);
+            return ngx_http_token_uncached_start(w);
         }
 
-        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        w->result.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
         return NGX_OK;
     }
@@ -130,7 +130,7 @@ ngx_http_token_follow(ngx_http_token_waiter_t *w)
 /* the caller has the fetch made that others will wait for as well */
 
 static ngx_int_t
-ngx_http_token_lead(ngx_http_token_waiter_t *w,
+ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup)
 {
     ngx_int_t               rc;
@@ -138,7 +138,7 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
     ngx_http_token_fetch_t  fetch;
 
     if (!w->waiting) {
-        w->got.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
+        w->result.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
                                               : NGX_HTTP_TOKEN_CACHE_MISS;
     }
 
@@ -154,7 +154,7 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
                                         &fetch, NULL, &waited);
 
         if (waited) {
-            ngx_http_token_wake_elsewhere();
+            ngx_http_token_notify_workers();
         }
 
         return rc;
@@ -162,8 +162,8 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
 
     /* if it fails at once, the waiter is told as if it failed later */
 
-    ngx_http_token_refresh(w->request, w->token_request, w->digest,
-                           lookup->lease);
+    ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
+                               lookup->lease);
 
     return NGX_AGAIN;
 }
@@ -172,21 +172,21 @@ ngx_http_token_lead(ngx_http_token_waiter_t *w,
 /* the fetch is for this caller alone, and ends with it */
 
 static ngx_int_t
-ngx_http_token_fetch_own(ngx_http_token_waiter_t *w)
+ngx_http_token_uncached_start(ngx_http_token_waiter_t *w)
 {
     ngx_int_t                rc;
     ngx_http_token_fetch_t  *fetch;
 
-    w->got.cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+    w->result.cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
 
     fetch = ngx_http_token_fetch_create(w->token_request->tlcf,
                                         w->request->connection->log);
     if (fetch == NULL) {
-        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        w->result.outcome = NGX_HTTP_TOKEN_INTERNAL;
         return NGX_OK;
     }
 
-    fetch->handler = ngx_http_token_fetched;
+    fetch->handler = ngx_http_token_uncached_handler;
     fetch->data = w;
 
     rc = ngx_http_token_wait_start(w);
@@ -209,7 +209,7 @@ ngx_http_token_fetch_own(ngx_http_token_waiter_t *w)
 /* the handler of a caller's own fetch */
 
 static void
-ngx_http_token_fetched(ngx_http_token_fetch_t *fetch)
+ngx_http_token_uncached_handler(ngx_http_token_fetch_t *fetch)
 {
     ngx_http_token_waiter_t    *w = fetch->data;
 

@@ -87,7 +87,7 @@ ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
 
     switch (lookup->todo) {
 
-    case NGX_HTTP_TOKEN_DO_SEND:
+    case NGX_HTTP_TOKEN_DO_SERVE:
         endpoint->hits++;
         break;
 

@@ -9,7 +9,7 @@
 #include "ngx_http_token_cache.h"
 
 
-static ngx_uint_t ngx_http_token_stored_chosen(ngx_array_t *fields,
+static ngx_uint_t ngx_http_token_field_selected(ngx_array_t *fields,
     ngx_http_token_member_t *member);
 static u_char *ngx_http_token_stored_member(u_char *p, u_char *text,
     ngx_http_token_member_t *member, ngx_http_token_span_t *span);
@@ -80,19 +80,19 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 
     *p++ = '}';
 
-    stored->answer_len = p - text;
+    stored->body_len = p - text;
 
     member = ngx_http_token_json_find(members, "expires_in");
 
-    if (member && ngx_http_token_stored_chosen(tlcf->fields, member)) {
-        stored->hole = span[member - m].value;
-        stored->hole_len = span[member - m].value_len;
+    if (member && ngx_http_token_field_selected(tlcf->fields, member)) {
+        stored->expires_in_pos = span[member - m].value;
+        stored->expires_in_len = span[member - m].value_len;
     }
 
     /* what others may want */
 
     for (i = 0; i < members->nelts; i++) {
-        if (!ngx_http_token_stored_chosen(tlcf->fields, &m[i])) {
+        if (!ngx_http_token_field_selected(tlcf->fields, &m[i])) {
             p = ngx_http_token_stored_member(p, text, &m[i], &span[i]);
         }
     }
@@ -111,7 +111,7 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 
 
 static ngx_uint_t
-ngx_http_token_stored_chosen(ngx_array_t *fields,
+ngx_http_token_field_selected(ngx_array_t *fields,
     ngx_http_token_member_t *member)
 {
     ngx_str_t   *field;
@@ -208,7 +208,7 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
 /* under the lock: two copies and a number */
 
 ngx_int_t
-ngx_http_token_stored_answer(ngx_http_request_t *r,
+ngx_http_token_stored_body(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
 {
     u_char  *p, *text;
@@ -216,27 +216,28 @@ ngx_http_token_stored_answer(ngx_http_request_t *r,
 
     text = (u_char *) &stored->members[stored->nmembers];
 
-    p = ngx_pnalloc(r->pool, stored->answer_len + NGX_TIME_T_LEN);
+    p = ngx_pnalloc(r->pool, stored->body_len + NGX_TIME_T_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    lookup->answer.data = p;
+    lookup->value.data = p;
 
-    if (stored->hole_len) {
-        p = ngx_cpymem(p, text, stored->hole);
+    if (stored->expires_in_len) {
+        p = ngx_cpymem(p, text, stored->expires_in_pos);
         p = ngx_sprintf(p, "%T", lookup->expires_in);
 
-        text += stored->hole + stored->hole_len;
-        rest = stored->answer_len - stored->hole - stored->hole_len;
+        text += stored->expires_in_pos + stored->expires_in_len;
+        rest = stored->body_len - stored->expires_in_pos
+               - stored->expires_in_len;
 
     } else {
-        rest = stored->answer_len;
+        rest = stored->body_len;
     }
 
     p = ngx_cpymem(p, text, rest);
 
-    lookup->answer.len = p - lookup->answer.data;
+    lookup->value.len = p - lookup->value.data;
 
     return NGX_OK;
 }
@@ -254,7 +255,7 @@ ngx_http_token_stored_token(ngx_http_request_t *r,
     token.data = (u_char *) &stored->members[stored->nmembers] + stored->token;
 
     return ngx_http_token_bearer_value(r->pool, lookup->scheme, &token,
-                                       &lookup->answer);
+                                       &lookup->value);
 }
 
 
@@ -305,5 +306,5 @@ ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
     }
 
     return ngx_http_token_json_subset(r->pool, members, fields,
-                                      &lookup->answer);
+                                      &lookup->value);
 }

@@ -24,7 +24,7 @@ static ngx_int_t ngx_http_token_wait_client(ngx_http_request_t *r);
 static void ngx_http_token_wait_handler(ngx_event_t *ev);
 static void ngx_http_token_wait_end(void *data);
 #if (NGX_HAVE_EVENTFD)
-static void ngx_http_token_news_handler(ngx_event_t *ev);
+static void ngx_http_token_notify_handler(ngx_event_t *ev);
 #endif
 
 
@@ -38,8 +38,8 @@ static ngx_queue_t  ngx_http_token_waiters[NGX_HTTP_TOKEN_WAITERS];
  * it, and each write is an event in each worker.
  */
 
-static int         ngx_http_token_news = -1;
-static ngx_uint_t  ngx_http_token_news_added;
+static int         ngx_http_token_notify_fd = -1;
+static ngx_uint_t  ngx_http_token_notify_added;
 
 
 ngx_int_t
@@ -58,7 +58,7 @@ ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
 
     left = w->deadline - ngx_current_msec;
 
-    if (w->elsewhere && !ngx_http_token_news_added) {
+    if (w->elsewhere && !ngx_http_token_notify_added) {
         recheck = NGX_HTTP_TOKEN_POLL;
     }
 
@@ -169,7 +169,7 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     } else if (w->digest
                && (ngx_msec_int_t) (w->deadline - ngx_current_msec) <= 0)
     {
-        w->got.outcome = NGX_HTTP_TOKEN_TIMEOUT;
+        w->result.outcome = NGX_HTTP_TOKEN_TIMEOUT;
         rc = NGX_OK;
 
     } else {
@@ -177,12 +177,12 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     }
 
     if (rc == NGX_ERROR) {
-        w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+        w->result.outcome = NGX_HTTP_TOKEN_INTERNAL;
     }
 
     if (rc != NGX_AGAIN) {
         ngx_http_token_wait_end(w);
-        w->resume(r, &w->got);
+        w->resume(r, &w->result);
     }
 
     ngx_http_run_posted_requests(c);
@@ -221,7 +221,7 @@ ngx_http_token_wait_end(void *data)
 
 
 void
-ngx_http_token_wake_here(ngx_http_token_zone_t *zone, u_char *digest,
+ngx_http_token_wake_local(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_fetch_t *fetch)
 {
     ngx_queue_t              *q, *next, *queue;
@@ -256,23 +256,23 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 
     w->served = 1;
 
-    w->got.outcome = fetch->outcome;
-    w->got.retry_after = fetch->retry_after;
-    w->got.serial = fetch->serial;
-    w->got.fetched = 1;
-    w->got.upstream_status = fetch->upstream_status;
-    w->got.upstream_time = fetch->upstream_time;
+    w->result.outcome = fetch->outcome;
+    w->result.retry_after = fetch->retry_after;
+    w->result.serial = fetch->serial;
+    w->result.fetched = 1;
+    w->result.upstream_status = fetch->upstream_status;
+    w->result.upstream_time = fetch->upstream_time;
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
 
         lifetime = ngx_http_token_json_lifetime(fetch->members);
-        w->got.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
+        w->result.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
 
-        if (ngx_http_token_answer_of(w->request->pool, w->token_request->tlcf,
-                                     fetch->members, w->scheme, &w->got.answer)
+        if (ngx_http_token_compose(w->request->pool, w->token_request->tlcf,
+                                   fetch->members, w->scheme, &w->result.value)
             != NGX_OK)
         {
-            w->got.outcome = NGX_HTTP_TOKEN_INTERNAL;
+            w->result.outcome = NGX_HTTP_TOKEN_INTERNAL;
         }
     }
 
@@ -290,17 +290,17 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 
 
 ngx_int_t
-ngx_http_token_init_module(ngx_cycle_t *cycle)
+ngx_http_token_wait_init_module(ngx_cycle_t *cycle)
 {
 #if (NGX_HAVE_EVENTFD)
 
-    if (ngx_http_token_news != -1 || !ngx_http_token_has_zones) {
+    if (ngx_http_token_notify_fd != -1 || !ngx_http_token_has_zones) {
         return NGX_OK;
     }
 
-    ngx_http_token_news = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+    ngx_http_token_notify_fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
-    if (ngx_http_token_news == -1) {
+    if (ngx_http_token_notify_fd == -1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
                       "eventfd() failed");
         return NGX_ERROR;
@@ -313,7 +313,7 @@ ngx_http_token_init_module(ngx_cycle_t *cycle)
 
 
 ngx_int_t
-ngx_http_token_init_process(ngx_cycle_t *cycle)
+ngx_http_token_wait_init_process(ngx_cycle_t *cycle)
 {
     ngx_uint_t         i;
 #if (NGX_HAVE_EVENTFD)
@@ -326,9 +326,9 @@ ngx_http_token_init_process(ngx_cycle_t *cycle)
 
 #if (NGX_HAVE_EVENTFD)
 
-    ngx_http_token_news_added = 0;
+    ngx_http_token_notify_added = 0;
 
-    if (ngx_http_token_news == -1
+    if (ngx_http_token_notify_fd == -1
         || !(ngx_event_flags & NGX_USE_CLEAR_EVENT)
         || (ngx_process != NGX_PROCESS_WORKER
             && ngx_process != NGX_PROCESS_SINGLE))
@@ -336,7 +336,7 @@ ngx_http_token_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    c = ngx_get_connection(ngx_http_token_news, cycle->log);
+    c = ngx_get_connection(ngx_http_token_notify_fd, cycle->log);
     if (c == NULL) {
         return NGX_ERROR;
     }
@@ -350,13 +350,13 @@ ngx_http_token_init_process(ngx_cycle_t *cycle)
     c->read->channel = 1;
     c->write->channel = 1;
 
-    c->read->handler = ngx_http_token_news_handler;
+    c->read->handler = ngx_http_token_notify_handler;
 
     if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_http_token_news_added = 1;
+    ngx_http_token_notify_added = 1;
 
 #endif
 
@@ -365,7 +365,7 @@ ngx_http_token_init_process(ngx_cycle_t *cycle)
 
 
 void
-ngx_http_token_wake_elsewhere(void)
+ngx_http_token_notify_workers(void)
 {
 #if (NGX_HAVE_EVENTFD)
 
@@ -373,8 +373,8 @@ ngx_http_token_wake_elsewhere(void)
 
     one = 1;
 
-    if (ngx_http_token_news != -1
-        && write(ngx_http_token_news, &one, sizeof(uint64_t)) == -1)
+    if (ngx_http_token_notify_fd != -1
+        && write(ngx_http_token_notify_fd, &one, sizeof(uint64_t)) == -1)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
                       "write() to eventfd failed");
@@ -387,7 +387,7 @@ ngx_http_token_wake_elsewhere(void)
 #if (NGX_HAVE_EVENTFD)
 
 static void
-ngx_http_token_news_handler(ngx_event_t *ev)
+ngx_http_token_notify_handler(ngx_event_t *ev)
 {
     ngx_uint_t                i;
     ngx_queue_t              *q, *queue;

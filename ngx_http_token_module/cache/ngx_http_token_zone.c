@@ -21,7 +21,7 @@ ngx_uint_t  ngx_http_token_has_zones;
 
 
 ngx_int_t
-ngx_http_token_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 {
     ngx_http_token_zone_t  *ozone = data;
 

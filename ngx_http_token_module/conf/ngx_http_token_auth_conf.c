@@ -25,7 +25,7 @@ static char *ngx_http_token_choose_alg(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_check_key(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static char *ngx_http_token_init_identity(ngx_conf_t *cf,
+static char *ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_fingerprint(EVP_PKEY *key, u_char *digest);
 
@@ -292,7 +292,7 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 void
-ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
+ngx_http_token_auth_merge(ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
     if (conf->auth_method == NGX_CONF_UNSET_UINT) {
@@ -312,7 +312,7 @@ ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
 
 
 char *
-ngx_http_token_init_auth(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_auth_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
         || tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT)
@@ -325,7 +325,7 @@ ngx_http_token_init_auth(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         tlcf->audience = NULL;
     }
 
-    return ngx_http_token_init_identity(cf, tlcf);
+    return ngx_http_token_auth_init_identity(cf, tlcf);
 }
 
 
@@ -404,7 +404,8 @@ ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
  */
 
 static char *
-ngx_http_token_init_identity(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_auth_init_identity(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                    *p, digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     ngx_str_t                  certificate;

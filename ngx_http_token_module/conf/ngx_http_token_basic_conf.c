@@ -99,7 +99,7 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
         }
     }
 
-    if (ngx_http_token_value(cf, &value[2], &password) != NGX_CONF_OK) {
+    if (ngx_http_token_compile_value(cf, &value[2], &password) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 

@@ -13,11 +13,11 @@ static char *ngx_http_token_bearer_register(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static ngx_int_t ngx_http_token_bearer_add_check(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf);
-static void ngx_http_token_bearer_content(ngx_http_token_place_t *place);
+static void ngx_http_token_bearer_content(ngx_http_token_location_t *location);
 static void ngx_http_token_bearer_warn(ngx_conf_t *cf,
-    ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_location_t *location);
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
-    ngx_http_token_main_conf_t *tmcf, ngx_http_token_place_t *place);
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_location_t *location);
 static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
@@ -197,7 +197,7 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
 
 char *
-ngx_http_token_merge_bearer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
     ngx_uint_t                *status;
@@ -264,8 +264,8 @@ static char *
 ngx_http_token_bearer_register(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_conf_ctx_t         *ctx;
-    ngx_http_token_place_t      *place;
     ngx_http_core_loc_conf_t    *clcf;
+    ngx_http_token_location_t   *location;
     ngx_http_token_main_conf_t  *tmcf;
 
     ctx = cf->ctx;
@@ -286,15 +286,15 @@ ngx_http_token_bearer_register(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_OK;
     }
 
-    place = ngx_array_push(&tmcf->places);
-    if (place == NULL) {
+    location = ngx_array_push(&tmcf->locations);
+    if (location == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    place->server = ngx_http_conf_get_module_srv_conf(cf,
+    location->cscf = ngx_http_conf_get_module_srv_conf(cf,
                                                       ngx_http_core_module);
-    place->location = clcf;
-    place->tlcf = conf;
+    location->clcf = clcf;
+    location->tlcf = conf;
 
     return NGX_CONF_OK;
 }
@@ -346,13 +346,13 @@ ngx_http_token_bearer_add_check(ngx_conf_t *cf,
 /* when all locations are known; sets used if any wants a token */
 
 char *
-ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
+ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used)
 {
-    ngx_uint_t                   i, ready;
-    ngx_http_token_place_t      *place;
-    ngx_http_token_gateway_t    *gateway;
-    ngx_http_token_loc_conf_t   *tlcf;
-    ngx_http_token_main_conf_t  *tmcf;
+    ngx_uint_t                         i, ready;
+    ngx_http_token_location_t         *location;
+    ngx_http_token_loc_conf_t         *tlcf;
+    ngx_http_token_main_conf_t        *tmcf;
+    ngx_http_token_upstream_module_t  *um;
 
     *used = 0;
 
@@ -360,31 +360,31 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
-    place = tmcf->places.elts;
+    location = tmcf->locations.elts;
 
-    for (i = 0; i < tmcf->places.nelts; i++) {
+    for (i = 0; i < tmcf->locations.nelts; i++) {
 
-        ngx_http_token_bearer_content(&place[i]);
+        ngx_http_token_bearer_content(&location[i]);
 
         /* a location of this module that inherits it has no use of it */
 
-        if (place[i].tlcf->enable || place[i].tlcf->bearer.len == 0
-            || place[i].location->handler == ngx_http_token_status_handler)
+        if (location[i].tlcf->enable || location[i].tlcf->bearer.len == 0
+            || location[i].clcf->handler == ngx_http_token_status_handler)
         {
             continue;
         }
 
-        if (!ready && ngx_http_token_init_gateways(cf) != NGX_CONF_OK) {
+        if (!ready && ngx_http_token_upstream_modules_init(cf) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
 
         ready = 1;
 
-        tlcf = place[i].tlcf;
+        tlcf = location[i].tlcf;
 
-        gateway = ngx_http_token_gateway(tlcf->bearer_handler);
+        um = ngx_http_token_upstream_module_find(tlcf->bearer_handler);
 
-        if (gateway == NULL
+        if (um == NULL
             && (tlcf->bearer_handler == NULL || !tlcf->bearer_own))
         {
             /* files need no token, nor what is only below the directive */
@@ -392,25 +392,25 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
             continue;
         }
 
-        if (ngx_http_token_bearer_find(cf, tmcf, &place[i]) != NGX_CONF_OK) {
+        if (ngx_http_token_bearer_find(cf, tmcf, &location[i]) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
 
-        if (gateway) {
+        if (um) {
 
             if (ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
-                || ngx_http_token_gateway_check(cf, &place[i], gateway)
+                || ngx_http_token_upstream_module_check(cf, &location[i], um)
                    != NGX_CONF_OK)
             {
                 return NGX_CONF_ERROR;
             }
 
-            if (place[i].location->handler) {
-                place[i].location->handler =
+            if (location[i].clcf->handler) {
+                location[i].clcf->handler =
                                          ngx_http_token_bearer_content_handler;
             }
 
-            ngx_http_token_bearer_warn(cf, tmcf, &place[i]);
+            ngx_http_token_bearer_warn(cf, tmcf, &location[i]);
         }
 
         *used = 1;
@@ -423,15 +423,15 @@ ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used)
 /* the content handler that stands there, of whatever module */
 
 static void
-ngx_http_token_bearer_content(ngx_http_token_place_t *place)
+ngx_http_token_bearer_content(ngx_http_token_location_t *location)
 {
     ngx_http_core_loc_conf_t   *clcf;
     ngx_http_token_loc_conf_t  *tlcf, *outer;
 
-    tlcf = place->tlcf;
-    tlcf->bearer_handler = place->location->handler;
+    tlcf = location->tlcf;
+    tlcf->bearer_handler = location->clcf->handler;
 
-    if (tlcf->bearer_handler || !place->location->noname) {
+    if (tlcf->bearer_handler || !location->clcf->noname) {
         return;
     }
 
@@ -451,7 +451,7 @@ ngx_http_token_bearer_content(ngx_http_token_place_t *place)
 
 static void
 ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
-    ngx_http_token_place_t *place)
+    ngx_http_token_location_t *location)
 {
     u_char                     *p, *last;
     ngx_str_t                   uri, *name;
@@ -459,10 +459,10 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_http_token_check_t     *check;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = place->tlcf;
-    name = &place->location->name;
+    tlcf = location->tlcf;
+    name = &location->clcf->name;
 
-    if (!tlcf->bearer_own || place->location->noname) {
+    if (!tlcf->bearer_own || location->clcf->noname) {
         return;
     }
 
@@ -476,7 +476,7 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
         p = ngx_strlchr(uri.data, last, '?');
         uri.len = (p ? p : last) - uri.data;
 
-        if (check[i].server == place->server
+        if (check[i].server == location->cscf
             && uri.len == name->len
             && ngx_strncmp(uri.data, name->data, name->len) == 0)
         {
@@ -494,24 +494,24 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
 
 static char *
 ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
-    ngx_http_token_place_t *place)
+    ngx_http_token_location_t *location)
 {
-    ngx_str_t               *name;
-    ngx_uint_t               i;
-    ngx_http_token_place_t  *p;
+    ngx_str_t                  *name;
+    ngx_uint_t                  i;
+    ngx_http_token_location_t  *p;
 
-    name = &place->tlcf->bearer;
-    p = tmcf->places.elts;
+    name = &location->tlcf->bearer;
+    p = tmcf->locations.elts;
 
-    for (i = 0; i < tmcf->places.nelts; i++) {
+    for (i = 0; i < tmcf->locations.nelts; i++) {
 
-        if (p[i].tlcf->enable && p[i].server == place->server
-            && !p[i].location->noname
-            && p[i].location->name.len == name->len
-            && ngx_strncmp(p[i].location->name.data, name->data, name->len)
+        if (p[i].tlcf->enable && p[i].cscf == location->cscf
+            && !p[i].clcf->noname
+            && p[i].clcf->name.len == name->len
+            && ngx_strncmp(p[i].clcf->name.data, name->data, name->len)
                == 0)
         {
-            place->tlcf->bearer_location = p[i].tlcf;
+            location->tlcf->bearer_location = p[i].tlcf;
             return NGX_CONF_OK;
         }
     }
@@ -519,7 +519,8 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                   "\"token_proxy_bearer\" names \"%V\", but the server has no "
                   "such location with \"token_proxy on\" in %s:%ui",
-                  name, place->tlcf->bearer_file, place->tlcf->bearer_line);
+                  name, location->tlcf->bearer_file,
+                  location->tlcf->bearer_line);
 
     return NGX_CONF_ERROR;
 }

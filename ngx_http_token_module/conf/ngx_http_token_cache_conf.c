@@ -139,7 +139,7 @@ ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
 
 
 char *
-ngx_http_token_merge_cache(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
     if (conf->cache == NGX_CONF_UNSET_PTR) {
@@ -247,7 +247,7 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     zone->cycle = cf->cycle;
 
-    shm_zone->init = ngx_http_token_init_zone;
+    shm_zone->init = ngx_http_token_zone_init;
     shm_zone->data = zone;
 
     zones = ngx_array_push(&tmcf->zones);

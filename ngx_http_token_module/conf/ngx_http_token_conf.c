@@ -73,7 +73,7 @@ static char  *ngx_http_token_own_params[] = {
 
 
 static ngx_uint_t
-ngx_http_token_in(char **list, ngx_str_t *name)
+ngx_http_token_list_contains(char **list, ngx_str_t *name)
 {
     for ( /* void */ ; *list; list++) {
         if (ngx_strcmp(name->data, *list) == 0) {
@@ -149,7 +149,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if (wrong) {
-        url = ngx_http_token_shown(&value[1]);
+        url = ngx_http_token_log_url(&value[1]);
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\" \"%V\"",
                            wrong, &cmd->name, &url);
@@ -234,7 +234,7 @@ ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (ngx_http_token_value(cf, &value[1], v) != NGX_CONF_OK) {
+    if (ngx_http_token_compile_value(cf, &value[1], v) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -265,8 +265,8 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (value[1].len == 0 || ngx_http_token_in(ngx_http_token_own_params,
-                                               &value[1]))
+    if (value[1].len == 0
+        || ngx_http_token_list_contains(ngx_http_token_own_params, &value[1]))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "parameter \"%V\" cannot be set by \"%V\"",
@@ -306,7 +306,7 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     param->name = value[1];
 
-    return ngx_http_token_value(cf, &value[2], &param->value);
+    return ngx_http_token_compile_value(cf, &value[2], &param->value);
 }
 
 
@@ -335,7 +335,8 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (!ngx_http_token_in(ngx_http_token_known_fields, &value[i])) {
+        if (!ngx_http_token_list_contains(ngx_http_token_known_fields,
+                                          &value[i])) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "unknown field \"%V\" in \"%V\", use \"*\" "
                                "alone for every member of an answer",

@@ -44,11 +44,11 @@ char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-void ngx_http_token_merge_auth(ngx_http_token_loc_conf_t *prev,
+void ngx_http_token_auth_merge(ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf);
 
 /* Chooses the algorithm, and checks that it and the key fit. */
-char *ngx_http_token_init_auth(ngx_conf_t *cf,
+char *ngx_http_token_auth_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 
@@ -65,7 +65,7 @@ char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_merge_cache(ngx_conf_t *cf,
+char *ngx_http_token_cache_merge(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 
 
@@ -116,29 +116,30 @@ char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_merge_bearer(ngx_conf_t *cf,
+char *ngx_http_token_bearer_merge(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-char *ngx_http_token_init_bearer(ngx_conf_t *cf, ngx_uint_t *used);
+char *ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used);
 
 
-/* ngx_http_token_gateway.c */
+/* ngx_http_token_upstream_modules.c */
 
 /*
  * Finds the content handlers of proxy_pass, grpc_pass, fastcgi_pass, uwsgi_pass
  * and scgi_pass.
  */
-char *ngx_http_token_init_gateways(ngx_conf_t *cf);
+char *ngx_http_token_upstream_modules_init(ngx_conf_t *cf);
 
 /* The one that has this content handler, or NULL. */
-ngx_http_token_gateway_t *ngx_http_token_gateway(ngx_http_handler_pt handler);
+ngx_http_token_upstream_module_t *ngx_http_token_upstream_module_find(
+    ngx_http_handler_pt handler);
 
 /*
  * Checks that no directive of the location replaces or drops the header, and
  * notes whether the API speaks gRPC.  Returns NGX_CONF_OK, or NGX_CONF_ERROR
  * after a message.
  */
-char *ngx_http_token_gateway_check(ngx_conf_t *cf,
-    ngx_http_token_place_t *place, ngx_http_token_gateway_t *gateway);
+char *ngx_http_token_upstream_module_check(ngx_conf_t *cf,
+    ngx_http_token_location_t *location, ngx_http_token_upstream_module_t *um);
 
 
 /* ngx_http_token_merge.c */
@@ -153,7 +154,7 @@ char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
  * Makes the location configurations in which token requests and answers run.
  * Called when the location has been merged.
  */
-char *ngx_http_token_init_location(ngx_conf_t *cf,
+char *ngx_http_token_location_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /* ngx_http_token_proxy.c */
@@ -162,10 +163,10 @@ char *ngx_http_token_init_location(ngx_conf_t *cf,
  * Both prepare the proxy module's configuration of a token request, before it
  * is merged with prev, the token location's.
  */
-char *ngx_http_token_set_headers(ngx_conf_t *cf,
+char *ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
-char *ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
-    void *conf, void *prev);
+char *ngx_http_token_proxy_init_ssl(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
 
 /* Where a directive keeps its value in a configuration of its module. */
 void *ngx_http_token_proxy_field(void *conf, char *name);

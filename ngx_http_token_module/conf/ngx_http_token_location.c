@@ -24,13 +24,13 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_init_answer(ngx_conf_t *cf,
+static char *ngx_http_token_location_init_answer(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static void *ngx_http_token_default_conf(ngx_conf_t *cf,
     ngx_http_module_t *module);
-static char *ngx_http_token_init_fetch(ngx_conf_t *cf,
+static char *ngx_http_token_location_init_fetch(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static char *ngx_http_token_init_fetch_connection(ngx_conf_t *cf,
+static char *ngx_http_token_location_init_connection(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
 static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
@@ -59,22 +59,23 @@ static char  *ngx_http_token_rewriting_filters[] = {
 
 
 char *
-ngx_http_token_init_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_location_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     char  *rv;
 
-    rv = ngx_http_token_init_answer(cf, tlcf);
+    rv = ngx_http_token_location_init_answer(cf, tlcf);
 
     if (rv != NGX_CONF_OK) {
         return rv;
     }
 
-    return ngx_http_token_init_fetch(cf, tlcf);
+    return ngx_http_token_location_init_fetch(cf, tlcf);
 }
 
 
 static char *
-ngx_http_token_init_answer(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_location_init_answer(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
 {
     void                 *conf;
     ngx_uint_t            i, m;
@@ -139,7 +140,8 @@ ngx_http_token_default_conf(ngx_conf_t *cf, ngx_http_module_t *module)
 
 
 static char *
-ngx_http_token_init_fetch(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_location_init_fetch(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
 {
     void  **loc_conf;
 
@@ -163,14 +165,14 @@ ngx_http_token_init_fetch(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_token_init_fetch_connection(cf, tlcf, loc_conf);
+    return ngx_http_token_location_init_connection(cf, tlcf, loc_conf);
 }
 
 
 /* what ngx_http_create_request() looks for in a connection */
 
 static char *
-ngx_http_token_init_fetch_connection(ngx_conf_t *cf,
+ngx_http_token_location_init_connection(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf)
 {
     ngx_http_conf_ctx_t       *ctx;
@@ -281,8 +283,9 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
         || ngx_http_token_proxy_set(cf, conf, "proxy_set_body",
                                     "$token_proxy_internal_body")
            != NGX_CONF_OK
-        || ngx_http_token_set_headers(cf, tlcf, conf, prev) != NGX_CONF_OK
-        || ngx_http_token_set_ssl(cf, tlcf, conf, prev) != NGX_CONF_OK)
+        || ngx_http_token_proxy_init_headers(cf, tlcf, conf,
+                                             prev) != NGX_CONF_OK
+        || ngx_http_token_proxy_init_ssl(cf, tlcf, conf, prev) != NGX_CONF_OK)
     {
         return NULL;
     }

@@ -17,7 +17,7 @@ static void ngx_http_token_merge_enable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_finish(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
-static void ngx_http_token_init_grant(ngx_conf_t *cf,
+static void ngx_http_token_grant_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_check_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
@@ -38,7 +38,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     char             *rv;
     ngx_conf_file_t   file, *saved;
 
-    ngx_http_token_merge_auth(prev, conf);
+    ngx_http_token_auth_merge(prev, conf);
 
     ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
     ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
@@ -55,7 +55,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
-        || ngx_http_token_merge_cache(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_cache_merge(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_cors_merge(cf, &prev->cors, &conf->cors)
            != NGX_CONF_OK
         || ngx_http_token_basic_merge(cf, &prev->basic, &conf->basic)
@@ -74,7 +74,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     ngx_http_token_merge_enable(cf, prev, conf);
 
-    if (ngx_http_token_merge_bearer(cf, prev, conf) != NGX_CONF_OK) {
+    if (ngx_http_token_bearer_merge(cf, prev, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -206,17 +206,17 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
-    ngx_http_token_init_grant(cf, conf);
+    ngx_http_token_grant_init(cf, conf);
 
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_init_auth(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_auth_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_init_request(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_init_key(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_init_location(cf, conf) != NGX_CONF_OK)
+        || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -339,7 +339,7 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 #endif
 
     uscf = conf->upstream;
-    url = ngx_http_token_shown(&conf->endpoint->value);
+    url = ngx_http_token_log_url(&conf->endpoint->value);
     ssl = (ngx_strncasecmp(url.data, (u_char *) "http://", 7) != 0);
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -432,7 +432,7 @@ ngx_http_token_is_loopback(ngx_http_upstream_srv_conf_t *uscf)
 
 
 static void
-ngx_http_token_init_grant(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_grant_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_http_core_loc_conf_t  *clcf;
 

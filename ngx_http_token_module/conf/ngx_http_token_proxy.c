@@ -53,8 +53,8 @@ static ngx_http_token_header_t  ngx_http_token_headers[] = {
 
 
 char *
-ngx_http_token_set_headers(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
-    void *conf, void *prev)
+ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev)
 {
     ngx_str_t                 connection;
     ngx_uint_t                i;
@@ -199,7 +199,7 @@ ngx_http_token_keepalive(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 char *
-ngx_http_token_set_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     void *conf, void *prev)
 {
 #if (NGX_HTTP_SSL)

@@ -130,7 +130,8 @@ ngx_http_token_curve(EVP_PKEY *key)
 
 
 ngx_http_token_request_t *
-ngx_http_token_assert(ngx_http_request_t *r, ngx_http_token_request_t *request)
+ngx_http_token_sign_request(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
 {
     u_char                     *p;
     EVP_PKEY                   *key, *secret;

@@ -208,7 +208,7 @@ ngx_http_token_detached_log(ngx_log_t *log, u_char *buf, size_t len)
     u = r->upstream;
 
     if (u && u->peer.name) {
-        uri = ngx_http_token_shown(&u->uri);
+        uri = ngx_http_token_log_url(&u->uri);
 
         p = ngx_snprintf(buf, len, ", upstream: \"%V%V%s%V\"",
                          &u->schema, u->peer.name,

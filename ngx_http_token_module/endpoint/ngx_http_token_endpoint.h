@@ -55,7 +55,7 @@ ngx_int_t ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg,
  * Prepares what of the token request is constant.  Called when the location
  * has been merged.
  */
-char *ngx_http_token_init_request(ngx_conf_t *cf,
+char *ngx_http_token_request_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
@@ -86,9 +86,9 @@ u_char *ngx_http_token_request_digest(ngx_http_request_t *r,
 
 /*
  * Prepares what of a token request's identity is constant.  Called after
- * ngx_http_token_init_request().
+ * ngx_http_token_request_init().
  */
-char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
+char *ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_assertion.c */
@@ -98,7 +98,7 @@ char *ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
  * client authenticates itself by one, or else the request itself.  Returns
  * NULL after an error message.
  */
-ngx_http_token_request_t *ngx_http_token_assert(ngx_http_request_t *r,
+ngx_http_token_request_t *ngx_http_token_sign_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 
 
@@ -145,14 +145,14 @@ void ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch);
 /* ngx_http_token_result.c */
 
 /* Turns a finished call into its result, and logs why if it failed. */
-void ngx_http_token_fetch_result(ngx_http_request_t *r,
+void ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 
 /*
  * Makes what a token location answers or, with a scheme, the value of a header.
  * Returns NGX_OK or NGX_ERROR.
  */
-ngx_int_t ngx_http_token_answer_of(ngx_pool_t *pool,
+ngx_int_t ngx_http_token_compose(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members, ngx_str_t *scheme,
     ngx_str_t *answer);
 
@@ -170,13 +170,13 @@ ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
     ngx_str_t *token, ngx_str_t *value);
 
 
-/* ngx_http_token_said.c */
+/* ngx_http_token_error.c */
 
 /*
  * What a member of an error answer to this request says, as far as it may
  * stand in a log; empty if there is none.
  */
-ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
+ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_array_t *members, char *name);
 
 
@@ -186,12 +186,12 @@ ngx_str_t ngx_http_token_said(ngx_http_request_t *r,
  * Reads a VALUE argument of the directive that is being parsed.  Returns
  * NGX_CONF_OK, or NGX_CONF_ERROR after an EMERG message without the value.
  */
-char *ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
+char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
 
 /*
  * Reads a file that the directive that is being parsed names; one trailing
- * newline is dropped.  Returns as ngx_http_token_value() does.
+ * newline is dropped.  Returns as ngx_http_token_compile_value() does.
  */
 char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *text);
@@ -201,8 +201,8 @@ char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
  * secrets are in it, the master's log is told to be silent, and a worker's is
  * as it was configured.
  */
-void ngx_http_token_mute_environment(ngx_cycle_t *cycle);
-void ngx_http_token_unmute_environment(ngx_cycle_t *cycle);
+void ngx_http_token_environment_debug_off(ngx_cycle_t *cycle);
+void ngx_http_token_environment_debug_restore(ngx_cycle_t *cycle);
 
 /*
  * Makes the value of an Authorization header, RFC 6749 2.3.1 and RFC 7617;

@@ -102,7 +102,7 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
 
     /* an assertion is good for one call */
 
-    fetch->sent = ngx_http_token_assert(r, fetch->request);
+    fetch->sent = ngx_http_token_sign_request(r, fetch->request);
     if (fetch->sent == NULL) {
         return NGX_ERROR;
     }
@@ -240,7 +240,7 @@ ngx_http_token_fetch_finished(ngx_http_request_t *r)
         return;
     }
 
-    ngx_http_token_fetch_result(r, fetch);
+    ngx_http_token_fetch_process_response(r, fetch);
 
     ngx_http_token_fetch_end(fetch);
 }
@@ -254,7 +254,7 @@ ngx_http_token_fetch_deadline(ngx_event_t *ev)
 
     fetch = ev->data;
 
-    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(NGX_LOG_ERR, ev->log, 0,
                   "token endpoint \"%V\" did not end its answer in time",

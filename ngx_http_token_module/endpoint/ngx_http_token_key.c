@@ -17,7 +17,7 @@ static ngx_int_t ngx_http_token_key_digest(u_char *digest,
 
 
 char *
-ngx_http_token_init_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_str_t   *field, extra;
     ngx_uint_t   i;
@@ -86,7 +86,7 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     if (tlcf->cache_key) {
         log = r->connection->log;
 
-        level = ngx_http_token_mute(log);
+        level = ngx_http_token_debug_off(log);
 
         rc = ngx_http_complex_value(r, tlcf->cache_key, &extra);
 

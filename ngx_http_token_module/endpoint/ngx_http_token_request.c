@@ -9,7 +9,7 @@
 #include "ngx_http_token_endpoint.h"
 
 
-static ngx_int_t ngx_http_token_init_body(ngx_conf_t *cf,
+static ngx_int_t ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
 static ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
@@ -35,7 +35,7 @@ ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
 
 
 char *
-ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_uint_t                 client, secret;
     ngx_http_token_request_t  *request;
@@ -74,7 +74,7 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_token_init_body(cf, tlcf, client) != NGX_OK) {
+    if (ngx_http_token_request_init_body(cf, tlcf, client) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -86,8 +86,8 @@ ngx_http_token_init_request(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 static ngx_int_t
-ngx_http_token_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
-    ngx_uint_t client)
+ngx_http_token_request_init_body(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client)
 {
     ngx_str_t               *values;
     ngx_uint_t               i;
@@ -133,7 +133,7 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
     log = r->connection->log;
 
-    level = ngx_http_token_mute(log);
+    level = ngx_http_token_debug_off(log);
 
     rc = ngx_http_complex_value(r, tlcf->endpoint, &request->endpoint);
 

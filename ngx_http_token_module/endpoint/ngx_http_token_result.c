@@ -17,9 +17,9 @@ static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
     ngx_http_token_fetch_t *fetch);
-static void ngx_http_token_fetch_answer(ngx_http_request_t *r,
+static void ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
-static void ngx_http_token_fetch_refusal(ngx_http_request_t *r,
+static void ngx_http_token_fetch_process_error(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_refusal_outcome(
     ngx_http_token_fetch_t *fetch, ngx_array_t *members);
@@ -29,7 +29,7 @@ static time_t ngx_http_token_retry_after(ngx_http_request_t *sr);
 
 
 void
-ngx_http_token_fetch_result(ngx_http_request_t *r,
+ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
     ngx_http_request_t  *sr;
@@ -55,12 +55,12 @@ ngx_http_token_fetch_result(ngx_http_request_t *r,
     }
 
     if (fetch->upstream_status != NGX_HTTP_OK) {
-        ngx_http_token_fetch_refusal(r, fetch);
+        ngx_http_token_fetch_process_error(r, fetch);
         return;
     }
 
     if (fetch->rc == NGX_OK && ngx_http_token_fetch_complete(sr)) {
-        ngx_http_token_fetch_answer(r, fetch);
+        ngx_http_token_fetch_process_token(r, fetch);
         return;
     }
 
@@ -142,7 +142,7 @@ ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
 
 
 static void
-ngx_http_token_fetch_answer(ngx_http_request_t *r,
+ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
     char                     *wrong;
@@ -181,7 +181,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
         return;
     }
 
-    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "answer of token endpoint \"%V\" %s", &endpoint, wrong);
@@ -191,7 +191,7 @@ ngx_http_token_fetch_answer(ngx_http_request_t *r,
 
 
 static void
-ngx_http_token_fetch_refusal(ngx_http_request_t *r,
+ngx_http_token_fetch_process_error(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
     ngx_buf_t           *b;
@@ -214,9 +214,9 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
         }
     }
 
-    error = ngx_http_token_said(r, fetch->sent, members, "error");
-    description = ngx_http_token_said(r, fetch->sent, members,
-                                      "error_description");
+    error = ngx_http_token_endpoint_error(r, fetch->sent, members, "error");
+    description = ngx_http_token_endpoint_error(r, fetch->sent, members,
+                                                "error_description");
 
     fetch->outcome = ngx_http_token_refusal_outcome(fetch, members);
 
@@ -230,7 +230,7 @@ ngx_http_token_fetch_refusal(ngx_http_request_t *r,
              || fetch->outcome == NGX_HTTP_TOKEN_BAD_SCOPE)
             ? NGX_LOG_INFO : NGX_LOG_ERR;
 
-    endpoint = ngx_http_token_shown(&fetch->request->endpoint);
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s%V%s%V",
@@ -345,7 +345,7 @@ ngx_http_token_retry_after(ngx_http_request_t *sr)
 
 
 ngx_int_t
-ngx_http_token_answer_of(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+ngx_http_token_compose(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
     ngx_array_t *members, ngx_str_t *scheme, ngx_str_t *answer)
 {
     ngx_str_t  token;

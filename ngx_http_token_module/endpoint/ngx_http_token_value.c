@@ -17,11 +17,11 @@ static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
 
 
 static ngx_uint_t  ngx_http_token_has_env;
-static ngx_uint_t  ngx_http_token_muted;
+static ngx_uint_t  ngx_http_token_environment_debug;
 
 
 char *
-ngx_http_token_value(ngx_conf_t *cf, ngx_str_t *arg,
+ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value)
 {
     char       *rv;
@@ -165,21 +165,22 @@ ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name)
 
 
 void
-ngx_http_token_mute_environment(ngx_cycle_t *cycle)
+ngx_http_token_environment_debug_off(ngx_cycle_t *cycle)
 {
-    ngx_http_token_muted = 0;
+    ngx_http_token_environment_debug = 0;
 
     if (ngx_http_token_has_env) {
-        ngx_http_token_muted = cycle->log->log_level & NGX_LOG_DEBUG_CORE;
+        ngx_http_token_environment_debug = cycle->log->log_level
+                                           & NGX_LOG_DEBUG_CORE;
         cycle->log->log_level &= ~NGX_LOG_DEBUG_CORE;
     }
 }
 
 
 void
-ngx_http_token_unmute_environment(ngx_cycle_t *cycle)
+ngx_http_token_environment_debug_restore(ngx_cycle_t *cycle)
 {
-    cycle->log->log_level |= ngx_http_token_muted;
+    cycle->log->log_level |= ngx_http_token_environment_debug;
 }
 
 

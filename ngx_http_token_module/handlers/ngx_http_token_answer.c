@@ -159,7 +159,7 @@ ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
-    ctx->answered = 1;
+    ctx->own_response = 1;
 
     if (tlcf->answer_conf) {
         r->loc_conf = tlcf->answer_conf;
@@ -294,7 +294,7 @@ ngx_http_token_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || !ctx->answered) {
+    if (ctx == NULL || !ctx->own_response) {
         return NGX_OK;
     }
 

@@ -311,7 +311,7 @@ ngx_http_token_basic_header_filter(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->challenge == NULL || ctx->answered) {
+    if (ctx == NULL || ctx->challenge == NULL || ctx->own_response) {
         return;
     }
 
@@ -323,7 +323,7 @@ ngx_http_token_basic_header_filter(ngx_http_request_t *r)
         return;
     }
 
-    ctx->answered = 1;
+    ctx->own_response = 1;
     ctx->replace_body = 1;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);

@@ -13,7 +13,7 @@ static ngx_uint_t ngx_http_token_bearer_granted(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
-    ngx_http_token_got_t *got);
+    ngx_http_token_result_t *result);
 static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
@@ -58,7 +58,7 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     bearer->phase_handler = r->phase_handler;
 
-    if (bearer->got) {
+    if (bearer->result) {
 
         /* resumed */
 
@@ -104,8 +104,8 @@ static ngx_int_t
 ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t              rc;
-    ngx_http_token_got_t  *got;
+    ngx_int_t                 rc;
+    ngx_http_token_result_t  *result;
 
     if (ngx_http_token_evaluate(r, tlcf->bearer_location, &bearer->request)
         != NGX_OK)
@@ -113,27 +113,28 @@ ngx_http_token_bearer_get(ngx_http_request_t *r,
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    got = ngx_http_token_get(r, &bearer->request, &tlcf->bearer_scheme,
-                             ngx_http_token_bearer_resume, &rc);
+    result = ngx_http_token_get(r, &bearer->request, &tlcf->bearer_scheme,
+                                ngx_http_token_bearer_resume, &rc);
 
     if (rc != NGX_OK) {
         return rc;
     }
 
-    bearer->got = got;
+    bearer->result = result;
 
     return ngx_http_token_bearer_apply(r, bearer);
 }
 
 
 static void
-ngx_http_token_bearer_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+ngx_http_token_bearer_resume(ngx_http_request_t *r,
+    ngx_http_token_result_t *result)
 {
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    ctx->bearer->got = got;
+    ctx->bearer->result = result;
 
     if (r == r->main
         && ngx_handle_read_event(r->connection->read, 0) != NGX_OK)
@@ -156,23 +157,24 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     ngx_str_t                   endpoint;
     ngx_uint_t                  dropped;
     ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_got_t       *got;
+    ngx_http_token_result_t    *result;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    got = bearer->got;
+    result = bearer->result;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-    ctx->got = got;
+    ctx->result = result;
 
-    if (got->outcome != NGX_HTTP_TOKEN_OK) {
-        return ngx_http_token_bearer_fail(r, got->outcome, got->retry_after);
+    if (result->outcome != NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_bearer_fail(r, result->outcome,
+                                          result->retry_after);
     }
 
-    if (got->answer.len == 0) {
+    if (result->value.len == 0) {
         (void) ngx_http_token_bearer_drop(bearer, &dropped);
 
         if (dropped) {
-            endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+            endpoint = ngx_http_token_log_url(&bearer->request.endpoint);
 
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "token of \"%V\" cannot stand in a header",
@@ -184,8 +186,8 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    bearer->token.data = got->answer.data + tlcf->bearer_scheme.len;
-    bearer->token.len = got->answer.len - tlcf->bearer_scheme.len;
+    bearer->token.data = result->value.data + tlcf->bearer_scheme.len;
+    bearer->token.len = result->value.len - tlcf->bearer_scheme.len;
 
     if (!bearer->retried) {
         return NGX_DECLINED;
@@ -194,7 +196,7 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
     /* those that start after it need not be refused as well */
 
     if (bearer->origin) {
-        bearer->origin->got = got;
+        bearer->origin->result = result;
         bearer->origin->token = bearer->token;
     }
 
@@ -208,13 +210,13 @@ ngx_uint_t
 ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_uint_t *dropped)
 {
-    ngx_http_token_got_t       *got;
+    ngx_http_token_result_t    *result;
     ngx_http_token_loc_conf_t  *token;
 
-    got = bearer->got;
+    result = bearer->result;
     token = bearer->request.tlcf;
 
-    if (got->digest == NULL || got->serial == 0) {
+    if (result->digest == NULL || result->serial == 0) {
 
         /* it is not in a cache */
 
@@ -222,8 +224,9 @@ ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
         return 1;
     }
 
-    return ngx_http_token_cache_drop(token->cache->data, got->digest,
-                                     got->serial, token->backoff_min, dropped);
+    return ngx_http_token_cache_drop(token->cache->data, result->digest,
+                                     result->serial, token->backoff_min,
+                                     dropped);
 }
 
 

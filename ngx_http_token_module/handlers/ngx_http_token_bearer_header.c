@@ -237,7 +237,7 @@ ngx_http_token_bearer_create_request(ngx_http_request_t *r)
 
     /* they write them to a debug log */
 
-    level = ngx_http_token_mute(log);
+    level = ngx_http_token_debug_off(log);
 
     rc = bearer->create_request(r);
 
@@ -321,7 +321,7 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     h->key = tlcf->bearer_header;
     h->lowcase_key = tlcf->bearer_lowcase;
-    h->value = bearer->got->answer;
+    h->value = bearer->result->value;
 
     ngx_http_token_bearer_insert(&r->headers_in.headers, h, &bearer->rest);
 

@@ -18,7 +18,7 @@ typedef struct {
 
 static ngx_uint_t ngx_http_token_bearer_refused(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_bearer_grpc_status(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_token_bearer_again(ngx_http_request_t *r,
+static ngx_uint_t ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_uint_t status);
 static ngx_uint_t ngx_http_token_bearer_repeatable(ngx_http_request_t *r);
 static void ngx_http_token_bearer_repeat(ngx_http_request_t *r,
@@ -42,7 +42,7 @@ ngx_http_token_bearer_retry(ngx_http_request_t *r,
 
     status = ngx_http_token_bearer_refused(r);
 
-    if (status == 0 || !ngx_http_token_bearer_again(r, bearer, status)) {
+    if (status == 0 || !ngx_http_token_bearer_drop_refused(r, bearer, status)) {
         return 0;
     }
 
@@ -135,7 +135,7 @@ ngx_http_token_bearer_grpc_status(ngx_http_request_t *r)
 /* the token is dropped in any case */
 
 static ngx_uint_t
-ngx_http_token_bearer_again(ngx_http_request_t *r,
+ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_uint_t status)
 {
     ngx_str_t   endpoint;
@@ -144,7 +144,7 @@ ngx_http_token_bearer_again(ngx_http_request_t *r,
     another = ngx_http_token_bearer_drop(bearer, &dropped);
 
     if (dropped) {
-        endpoint = ngx_http_token_shown(&bearer->request.endpoint);
+        endpoint = ngx_http_token_log_url(&bearer->request.endpoint);
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                       "token of \"%V\" was refused with status %ui%s",
@@ -205,7 +205,7 @@ ngx_http_token_bearer_repeat(ngx_http_request_t *r,
     ngx_http_cleanup_pt  cleanup;
 
     bearer->retried = 1;
-    bearer->got = NULL;
+    bearer->result = NULL;
 
     cleanup = *r->upstream->cleanup;
 

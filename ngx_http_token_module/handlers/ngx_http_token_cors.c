@@ -12,10 +12,10 @@
 
 static ngx_int_t ngx_http_token_cors_check(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx);
-static ngx_uint_t ngx_http_token_cors_is_one(ngx_str_t *text);
-static ngx_int_t ngx_http_token_cors_is_own(ngx_http_request_t *r,
+static ngx_uint_t ngx_http_token_cors_is_single(ngx_str_t *text);
+static ngx_int_t ngx_http_token_cors_is_self(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_str_t *origin);
-static ngx_int_t ngx_http_token_cors_own(ngx_http_request_t *r,
+static ngx_int_t ngx_http_token_cors_self_origin(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_str_t *text);
 static ngx_http_token_loc_conf_t *ngx_http_token_cors_location(
     ngx_http_request_t *r);
@@ -113,7 +113,7 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (!ngx_http_token_cors_is_one(&h->value)) {
+    if (!ngx_http_token_cors_is_single(&h->value)) {
         return NGX_OK;
     }
 
@@ -137,7 +137,7 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
 
     rc = ngx_http_token_origins_match(origins, &origin, r->connection->log)
              ? NGX_OK
-             : ngx_http_token_cors_is_own(r, &tlcf->cors, &origin);
+             : ngx_http_token_cors_is_self(r, &tlcf->cors, &origin);
 
     if (rc == NGX_OK) {
         ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
@@ -150,7 +150,7 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
 /* neither empty nor a list */
 
 static ngx_uint_t
-ngx_http_token_cors_is_one(ngx_str_t *text)
+ngx_http_token_cors_is_single(ngx_str_t *text)
 {
     size_t  i;
 
@@ -169,14 +169,14 @@ ngx_http_token_cors_is_one(ngx_str_t *text)
 /* returns NGX_OK, NGX_DECLINED or NGX_ERROR */
 
 static ngx_int_t
-ngx_http_token_cors_is_own(ngx_http_request_t *r,
+ngx_http_token_cors_is_self(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_str_t *origin)
 {
     char       *wrong;
     ngx_int_t   rc;
     ngx_str_t   text, own;
 
-    rc = ngx_http_token_cors_own(r, cors, &text);
+    rc = ngx_http_token_cors_self_origin(r, cors, &text);
 
     if (rc != NGX_OK) {
         return rc;
@@ -206,7 +206,7 @@ ngx_http_token_cors_is_own(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_token_cors_own(ngx_http_request_t *r,
+ngx_http_token_cors_self_origin(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_str_t *text)
 {
     u_char     *p;

@@ -15,16 +15,16 @@ static void ngx_http_token_form_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_form_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_form_text(ngx_http_request_t *r,
     ngx_str_t *text);
-static ngx_int_t ngx_http_token_refresh_grant(ngx_http_request_t *r,
+static ngx_int_t ngx_http_token_grant_start(ngx_http_request_t *r,
     ngx_http_token_grant_t *grant);
-static ngx_int_t ngx_http_token_content(ngx_http_request_t *r);
-static ngx_int_t ngx_http_token_answer(ngx_http_request_t *r);
-static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r,
+static ngx_int_t ngx_http_token_handle(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_serve_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static void ngx_http_token_resume(ngx_http_request_t *r,
-    ngx_http_token_got_t *got);
-static ngx_int_t ngx_http_token_reply(ngx_http_request_t *r,
-    ngx_http_token_got_t *got);
+    ngx_http_token_result_t *result);
+static ngx_int_t ngx_http_token_serve_result(ngx_http_request_t *r,
+    ngx_http_token_result_t *result);
 
 
 ngx_int_t
@@ -38,7 +38,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
     rc = ngx_http_token_grant(r);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_token_content(r);
+        rc = ngx_http_token_handle(r);
     }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -50,7 +50,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_token_content(ngx_http_request_t *r)
+ngx_http_token_handle(ngx_http_request_t *r)
 {
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -68,12 +68,12 @@ ngx_http_token_content(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
-    return ngx_http_token_answer(r);
+    return ngx_http_token_serve(r);
 }
 
 
 static ngx_int_t
-ngx_http_token_answer(ngx_http_request_t *r)
+ngx_http_token_serve(ngx_http_request_t *r)
 {
     ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
@@ -89,29 +89,31 @@ ngx_http_token_answer(ngx_http_request_t *r)
         request = NULL;
     }
 
-    return ngx_http_token_serve(r, request);
+    return ngx_http_token_serve_request(r, request);
 }
 
 
 static ngx_int_t
-ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
+ngx_http_token_serve_request(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
 {
-    ngx_int_t              rc;
-    ngx_http_token_got_t  *got;
+    ngx_int_t                 rc;
+    ngx_http_token_result_t  *result;
 
     if (request) {
-        got = ngx_http_token_get(r, request, NULL, ngx_http_token_resume, &rc);
+        result = ngx_http_token_get(r, request, NULL, ngx_http_token_resume,
+                                    &rc);
 
     } else {
-        got = ngx_pcalloc(r->pool, sizeof(ngx_http_token_got_t));
+        result = ngx_pcalloc(r->pool, sizeof(ngx_http_token_result_t));
         rc = NGX_OK;
 
-        if (got) {
-            got->outcome = NGX_HTTP_TOKEN_INTERNAL;
+        if (result) {
+            result->outcome = NGX_HTTP_TOKEN_INTERNAL;
         }
     }
 
-    if (got == NULL || rc == NGX_ERROR) {
+    if (result == NULL || rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -120,19 +122,20 @@ ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_request_t *request)
         return NGX_DONE;
     }
 
-    return ngx_http_token_reply(r, got);
+    return ngx_http_token_serve_result(r, result);
 }
 
 
 static void
-ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_got_t *got)
+ngx_http_token_resume(ngx_http_request_t *r, ngx_http_token_result_t *result)
 {
-    ngx_http_token_finalize(r, ngx_http_token_reply(r, got));
+    ngx_http_token_finalize(r, ngx_http_token_serve_result(r, result));
 }
 
 
 static ngx_int_t
-ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
+ngx_http_token_serve_result(ngx_http_request_t *r,
+    ngx_http_token_result_t *result)
 {
     ngx_http_token_ctx_t  *ctx;
 
@@ -141,13 +144,13 @@ ngx_http_token_reply(ngx_http_request_t *r, ngx_http_token_got_t *got)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->got = got;
+    ctx->result = result;
 
-    if (got->outcome == NGX_HTTP_TOKEN_OK) {
-        return ngx_http_token_send_json(r, NGX_HTTP_OK, &got->answer);
+    if (result->outcome == NGX_HTTP_TOKEN_OK) {
+        return ngx_http_token_send_json(r, NGX_HTTP_OK, &result->value);
     }
 
-    return ngx_http_token_send_failure(r, got->outcome, got->retry_after);
+    return ngx_http_token_send_failure(r, result->outcome, result->retry_after);
 }
 
 
@@ -245,7 +248,7 @@ ngx_http_token_form_handler(ngx_http_request_t *r)
     }
 
     if (grant.type.len == 0) {
-        return ngx_http_token_answer(r);
+        return ngx_http_token_serve(r);
     }
 
     if (grant.type.len != sizeof("refresh_token") - 1
@@ -262,7 +265,7 @@ ngx_http_token_form_handler(ngx_http_request_t *r)
                                          "The refresh token is missing.");
     }
 
-    return ngx_http_token_refresh_grant(r, &grant);
+    return ngx_http_token_grant_start(r, &grant);
 }
 
 
@@ -308,7 +311,7 @@ ngx_http_token_form_text(ngx_http_request_t *r, ngx_str_t *text)
 
 
 static ngx_int_t
-ngx_http_token_refresh_grant(ngx_http_request_t *r,
+ngx_http_token_grant_start(ngx_http_request_t *r,
     ngx_http_token_grant_t *grant)
 {
     ngx_uint_t                  n;
@@ -345,5 +348,5 @@ ngx_http_token_refresh_grant(ngx_http_request_t *r,
     request->refresh_grant = grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
                                               : NGX_HTTP_TOKEN_GRANT_PLAIN;
 
-    return ngx_http_token_serve(r, request);
+    return ngx_http_token_serve_request(r, request);
 }

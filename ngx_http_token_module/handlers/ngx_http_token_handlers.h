@@ -36,7 +36,7 @@ typedef struct {
 
 struct ngx_http_token_bearer_s {
     ngx_http_token_request_t        request;
-    ngx_http_token_got_t           *got;
+    ngx_http_token_result_t        *result;
     ngx_str_t                       token;     /* without its scheme */
     ngx_int_t                       phase_handler;
 

@@ -110,13 +110,13 @@ ngx_http_token_cache_status_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->got == NULL) {
+    if (ctx == NULL || ctx->result == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    status = (ctx->got->outcome == NGX_HTTP_TOKEN_OK)
-             ? &ngx_http_token_cache_statuses[ctx->got->cache_status]
+    status = (ctx->result->outcome == NGX_HTTP_TOKEN_OK)
+             ? &ngx_http_token_cache_statuses[ctx->result->cache_status]
              : &ngx_http_token_cache_statuses[NGX_HTTP_TOKEN_CACHE_ERROR];
 
     v->len = status->len;
@@ -138,8 +138,8 @@ ngx_http_token_expires_in_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->got == NULL || ctx->got->expires_in < 0
-        || ctx->got->outcome != NGX_HTTP_TOKEN_OK)
+    if (ctx == NULL || ctx->result == NULL || ctx->result->expires_in < 0
+        || ctx->result->outcome != NGX_HTTP_TOKEN_OK)
     {
         v->not_found = 1;
         return NGX_OK;
@@ -150,7 +150,7 @@ ngx_http_token_expires_in_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%T", ctx->got->expires_in) - p;
+    v->len = ngx_sprintf(p, "%T", ctx->result->expires_in) - p;
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
@@ -169,7 +169,9 @@ ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->got == NULL || ctx->got->upstream_status == 0) {
+    if (ctx == NULL || ctx->result == NULL
+        || ctx->result->upstream_status == 0)
+    {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -179,7 +181,7 @@ ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%ui", ctx->got->upstream_status) - p;
+    v->len = ngx_sprintf(p, "%ui", ctx->result->upstream_status) - p;
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
@@ -200,7 +202,7 @@ ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->got == NULL || !ctx->got->fetched) {
+    if (ctx == NULL || ctx->result == NULL || !ctx->result->fetched) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -210,8 +212,8 @@ ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%M.%03M", ctx->got->upstream_time / 1000,
-                         ctx->got->upstream_time % 1000)
+    v->len = ngx_sprintf(p, "%M.%03M", ctx->result->upstream_time / 1000,
+                         ctx->result->upstream_time % 1000)
              - p;
     v->valid = 1;
     v->no_cacheable = 1;

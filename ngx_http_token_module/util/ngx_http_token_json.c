@@ -21,13 +21,13 @@ static ngx_int_t ngx_http_token_json_members(ngx_pool_t *pool, u_char *p,
     u_char *last, ngx_array_t *members);
 static ngx_int_t ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_http_token_member_t *member);
-static ngx_int_t ngx_http_token_json_plain(ngx_pool_t *pool,
+static ngx_int_t ngx_http_token_json_encode_name(ngx_pool_t *pool,
     ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
     u_char *last, ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p,
     u_char *last, ngx_str_t *string);
-static u_char *ngx_http_token_json_other(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_skip_value(u_char *p, u_char *last);
 static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
     ngx_http_token_member_t *member);
 static ngx_uint_t ngx_http_token_json_is_decimal(ngx_str_t *text);
@@ -133,7 +133,7 @@ ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
     }
 
     if (member->key.len != member->name.len + 2
-        && ngx_http_token_json_plain(pool, member) != NGX_OK)
+        && ngx_http_token_json_encode_name(pool, member) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -161,7 +161,8 @@ ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
 /* a name that needs no escapes is handed on without them */
 
 static ngx_int_t
-ngx_http_token_json_plain(ngx_pool_t *pool, ngx_http_token_member_t *member)
+ngx_http_token_json_encode_name(ngx_pool_t *pool,
+    ngx_http_token_member_t *member)
 {
     size_t   i;
     u_char  *p;
@@ -218,7 +219,7 @@ ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
         end = ngx_http_token_json_strict_number(p, last);
 
     } else {
-        end = ngx_http_token_json_other(p, last);
+        end = ngx_http_token_json_skip_value(p, last);
     }
 
     if (end == NULL) {
@@ -276,7 +277,7 @@ ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p, u_char *last,
 /* arrays, objects, and words: to behind it, or NULL */
 
 static u_char *
-ngx_http_token_json_other(u_char *p, u_char *last)
+ngx_http_token_json_skip_value(u_char *p, u_char *last)
 {
     cJSON       *item;
     const char  *end;

@@ -13,8 +13,8 @@
 #include "ngx_http_token_util.h"
 
 
-static u_char *ngx_http_token_json_odd_string(u_char *p, u_char *last);
-static ngx_uint_t ngx_http_token_json_is_plain(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_string_slow(u_char *p, u_char *last);
+static ngx_uint_t ngx_http_token_json_is_unescaped(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_strict_escape(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_strict_utf8(u_char *p, u_char *last);
 static u_char *ngx_http_token_json_digits(u_char *p, u_char *last);
@@ -76,11 +76,11 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
         return NULL;
     }
 
-    if (ngx_http_token_json_is_plain(p, end)) {
+    if (ngx_http_token_json_is_unescaped(p, end)) {
         return end + 1;
     }
 
-    return ngx_http_token_json_odd_string(p, last);
+    return ngx_http_token_json_string_slow(p, last);
 }
 
 
@@ -91,7 +91,7 @@ ngx_http_token_json_strict_string(u_char *p, u_char *last)
  */
 
 static ngx_uint_t
-ngx_http_token_json_is_plain(u_char *p, u_char *last)
+ngx_http_token_json_is_unescaped(u_char *p, u_char *last)
 {
     uint64_t  w, odd;
 
@@ -118,7 +118,7 @@ ngx_http_token_json_is_plain(u_char *p, u_char *last)
 
 
 static u_char *
-ngx_http_token_json_odd_string(u_char *p, u_char *last)
+ngx_http_token_json_string_slow(u_char *p, u_char *last)
 {
     while (p && p < last) {
 

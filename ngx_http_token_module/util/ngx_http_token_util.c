@@ -14,7 +14,7 @@ static ngx_int_t ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
 
 
 ngx_str_t
-ngx_http_token_shown(ngx_str_t *url)
+ngx_http_token_log_url(ngx_str_t *url)
 {
     u_char     *query;
     ngx_str_t   shown;
@@ -41,7 +41,7 @@ ngx_http_token_shown(ngx_str_t *url)
  */
 
 ngx_uint_t
-ngx_http_token_mute(ngx_log_t *log)
+ngx_http_token_debug_off(ngx_log_t *log)
 {
     ngx_uint_t  level;
 

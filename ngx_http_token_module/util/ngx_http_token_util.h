@@ -132,10 +132,10 @@ ngx_int_t ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
 /* ngx_http_token_util.c */
 
 /* A URL as a log shows it: a query may hold what nobody shall read there. */
-ngx_str_t ngx_http_token_shown(ngx_str_t *url);
+ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
 /* Returns the level that the log has to get back. */
-ngx_uint_t ngx_http_token_mute(ngx_log_t *log);
+ngx_uint_t ngx_http_token_debug_off(ngx_log_t *log);
 
 /*
  * Checks a client id, a secret or a token: RFC 6749 appendix A.1, A.2 and A.12,

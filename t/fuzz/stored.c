@@ -121,7 +121,7 @@ fuzz_one(fuzz_t *fz)
 
     wanted = fuzz_wanted(fz, members, fields, lookup.expires_in);
 
-    fuzz_check(ngx_http_token_stored_answer(&fz->request, copy, &lookup)
+    fuzz_check(ngx_http_token_stored_body(&fz->request, copy, &lookup)
                == NGX_OK);
     fuzz_check(fuzz_equal(&lookup.answer, &wanted));
 

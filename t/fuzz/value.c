@@ -72,7 +72,7 @@ fuzz_value(fuzz_t *fz, ngx_conf_t *cf, ngx_uint_t kind)
         }
     }
 
-    rv = ngx_http_token_value(cf, &arg, &value);
+    rv = ngx_http_token_compile_value(cf, &arg, &value);
 
     fuzz_check(rv == NGX_CONF_OK || rv == NGX_CONF_ERROR);
 

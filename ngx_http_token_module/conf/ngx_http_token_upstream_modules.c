@@ -12,7 +12,7 @@
 
 /* their location configurations begin with that of the upstream code */
 
-struct ngx_http_token_gateway_s {
+struct ngx_http_token_upstream_module_s {
     char                           *name;
     char                           *pass;
     char                           *set;     /* wins over the caller's header */
@@ -25,15 +25,15 @@ struct ngx_http_token_gateway_s {
 };
 
 
-static char *ngx_http_token_gateway_init(ngx_conf_t *cf,
-    ngx_http_token_gateway_t *gateway);
-static char *ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
-    ngx_http_token_gateway_t *gateway);
-static ngx_uint_t ngx_http_token_gateway_replaces(
-    ngx_http_token_gateway_t *gateway, ngx_str_t *name, ngx_str_t *header);
+static char *ngx_http_token_upstream_module_init(ngx_conf_t *cf,
+    ngx_http_token_upstream_module_t *um);
+static char *ngx_http_token_upstream_module_wrong(
+    ngx_http_token_location_t *location, ngx_http_token_upstream_module_t *um);
+static ngx_uint_t ngx_http_token_upstream_module_replaces(
+    ngx_http_token_upstream_module_t *um, ngx_str_t *name, ngx_str_t *header);
 
 
-static ngx_http_token_gateway_t  ngx_http_token_gateways[] = {
+static ngx_http_token_upstream_module_t  ngx_http_token_upstream_modules[] = {
 
     { "ngx_http_proxy_module", "proxy_pass", "proxy_set_header",
       "proxy_pass_request_headers off", 0, 0, NULL, NULL },
@@ -55,28 +55,28 @@ static ngx_http_token_gateway_t  ngx_http_token_gateways[] = {
 
 
 char *
-ngx_http_token_init_gateways(ngx_conf_t *cf)
+ngx_http_token_upstream_modules_init(ngx_conf_t *cf)
 {
-    ngx_uint_t                 i;
-    ngx_module_t             **modules;
-    ngx_http_token_gateway_t  *gateway;
+    ngx_uint_t                         i;
+    ngx_module_t                     **modules;
+    ngx_http_token_upstream_module_t  *um;
 
     modules = cf->cycle->modules;
 
-    for (gateway = ngx_http_token_gateways; gateway->name; gateway++) {
+    for (um = ngx_http_token_upstream_modules; um->name; um++) {
 
-        gateway->module = NULL;
-        gateway->handler = NULL;
+        um->module = NULL;
+        um->handler = NULL;
 
         for (i = 0; modules[i]; i++) {
-            if (ngx_strcmp(modules[i]->name, gateway->name) == 0) {
-                gateway->module = modules[i];
+            if (ngx_strcmp(modules[i]->name, um->name) == 0) {
+                um->module = modules[i];
                 break;
             }
         }
 
-        if (gateway->module
-            && ngx_http_token_gateway_init(cf, gateway) != NGX_CONF_OK)
+        if (um->module
+            && ngx_http_token_upstream_module_init(cf, um) != NGX_CONF_OK)
         {
             return NGX_CONF_ERROR;
         }
@@ -89,7 +89,8 @@ ngx_http_token_init_gateways(ngx_conf_t *cf)
 /* a handler is known to its module alone, which sets it in a location */
 
 static char *
-ngx_http_token_gateway_init(ngx_conf_t *cf, ngx_http_token_gateway_t *gateway)
+ngx_http_token_upstream_module_init(ngx_conf_t *cf,
+    ngx_http_token_upstream_module_t *um)
 {
     void                      *conf;
     char                      *rv;
@@ -113,7 +114,7 @@ ngx_http_token_gateway_init(ngx_conf_t *cf, ngx_http_token_gateway_t *gateway)
 
     ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
 
-    module = gateway->module->ctx;
+    module = um->module->ctx;
 
     conf = module->create_loc_conf(cf);
     if (conf == NULL) {
@@ -124,29 +125,29 @@ ngx_http_token_gateway_init(ngx_conf_t *cf, ngx_http_token_gateway_t *gateway)
 
     /* with a variable it makes no upstream */
 
-    rv = ngx_http_token_set_directive(cf, gateway->module, conf,
-                                      gateway->pass, "$host");
+    rv = ngx_http_token_set_directive(cf, um->module, conf,
+                                      um->pass, "$host");
 
     cf->ctx = saved;
 
-    gateway->handler = clcf.handler;
+    um->handler = clcf.handler;
 
     return rv;
 }
 
 
-ngx_http_token_gateway_t *
-ngx_http_token_gateway(ngx_http_handler_pt handler)
+ngx_http_token_upstream_module_t *
+ngx_http_token_upstream_module_find(ngx_http_handler_pt handler)
 {
-    ngx_http_token_gateway_t  *gateway;
+    ngx_http_token_upstream_module_t  *um;
 
     if (handler == NULL) {
         return NULL;
     }
 
-    for (gateway = ngx_http_token_gateways; gateway->name; gateway++) {
-        if (gateway->handler == handler) {
-            return gateway;
+    for (um = ngx_http_token_upstream_modules; um->name; um++) {
+        if (um->handler == handler) {
+            return um;
         }
     }
 
@@ -155,27 +156,27 @@ ngx_http_token_gateway(ngx_http_handler_pt handler)
 
 
 char *
-ngx_http_token_gateway_check(ngx_conf_t *cf, ngx_http_token_place_t *place,
-    ngx_http_token_gateway_t *gateway)
+ngx_http_token_upstream_module_check(ngx_conf_t *cf,
+    ngx_http_token_location_t *location, ngx_http_token_upstream_module_t *um)
 {
     char                       *wrong;
     ngx_http_upstream_conf_t   *ucf;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = place->tlcf;
-    tlcf->bearer_grpc = gateway->grpc;
+    tlcf = location->tlcf;
+    tlcf->bearer_grpc = um->grpc;
 
-    ucf = tlcf->loc_conf[gateway->module->ctx_index];
+    ucf = tlcf->loc_conf[um->module->ctx_index];
 
     tlcf->ignore_client_abort = ucf->ignore_client_abort;
 
-    wrong = ngx_http_token_gateway_wrong(place, gateway);
+    wrong = ngx_http_token_upstream_module_wrong(location, um);
 
     if (wrong) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"%s\" in location \"%V\" would replace the header "
                       "\"%V\" of \"token_proxy_bearer\" in %s:%ui",
-                      wrong, &place->location->name, &tlcf->bearer_header,
+                      wrong, &location->clcf->name, &tlcf->bearer_header,
                       tlcf->bearer_file, tlcf->bearer_line);
         return NGX_CONF_ERROR;
     }
@@ -187,8 +188,8 @@ ngx_http_token_gateway_check(ngx_conf_t *cf, ngx_http_token_place_t *place,
 /* what keeps the token from the API, or NULL */
 
 static char *
-ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
-    ngx_http_token_gateway_t *gateway)
+ngx_http_token_upstream_module_wrong(ngx_http_token_location_t *location,
+    ngx_http_token_upstream_module_t *um)
 {
     u_char                     *elt;
     ngx_uint_t                  i;
@@ -196,17 +197,17 @@ ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
     ngx_http_upstream_conf_t   *ucf;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    tlcf = place->tlcf;
+    tlcf = location->tlcf;
 
-    ucf = tlcf->loc_conf[gateway->module->ctx_index];
+    ucf = tlcf->loc_conf[um->module->ctx_index];
 
     if (!ucf->pass_request_headers) {
-        return gateway->off;
+        return um->off;
     }
 
-    array = *(ngx_array_t **) ngx_http_token_directive_field(gateway->module,
+    array = *(ngx_array_t **) ngx_http_token_directive_field(um->module,
                                                              ucf,
-                                                             gateway->set);
+                                                             um->set);
 
     if (array == NULL) {
         return NULL;
@@ -218,10 +219,10 @@ ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
 
     for (i = 0; i < array->nelts; i++) {
 
-        if (ngx_http_token_gateway_replaces(gateway, (ngx_str_t *) elt,
-                                            &tlcf->bearer_header))
+        if (ngx_http_token_upstream_module_replaces(um, (ngx_str_t *) elt,
+                                                    &tlcf->bearer_header))
         {
-            return gateway->set;
+            return um->set;
         }
 
         elt += array->size;
@@ -234,13 +235,13 @@ ngx_http_token_gateway_wrong(ngx_http_token_place_t *place,
 /* "X-Token" and the parameter HTTP_X_TOKEN are one */
 
 static ngx_uint_t
-ngx_http_token_gateway_replaces(ngx_http_token_gateway_t *gateway,
+ngx_http_token_upstream_module_replaces(ngx_http_token_upstream_module_t *um,
     ngx_str_t *name, ngx_str_t *header)
 {
     u_char  ch;
     size_t  i, prefix;
 
-    prefix = gateway->param ? sizeof("HTTP_") - 1 : 0;
+    prefix = um->param ? sizeof("HTTP_") - 1 : 0;
 
     if (name->len != prefix + header->len
         || ngx_strncmp(name->data, "HTTP_", prefix) != 0)
@@ -252,7 +253,7 @@ ngx_http_token_gateway_replaces(ngx_http_token_gateway_t *gateway,
 
         ch = header->data[i];
 
-        if (gateway->param && ch == '-') {
+        if (um->param && ch == '-') {
             ch = '_';
         }
 

@@ -18,33 +18,33 @@ typedef struct {
     uint64_t                        lease;
     ngx_http_token_time_t           start;
     ngx_event_t                     renewal;
-} ngx_http_token_refresh_t;
+} ngx_http_token_cache_fetch_t;
 
 
-static ngx_http_token_refresh_t *ngx_http_token_refresh_create(
+static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
     ngx_http_request_t *r, ngx_http_token_request_t *request);
-static ngx_int_t ngx_http_token_refresh_copy(ngx_pool_t *pool,
+static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
-static void ngx_http_token_refresh_renew(ngx_event_t *ev);
-static void ngx_http_token_refresh_end(ngx_http_token_fetch_t *fetch);
-static ngx_http_token_stored_t *ngx_http_token_refresh_stored(
-    ngx_http_token_refresh_t *refresh);
-static void ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone,
+static void ngx_http_token_cache_fetch_renew(ngx_event_t *ev);
+static void ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch);
+static ngx_http_token_stored_t *ngx_http_token_cache_fetch_stored(
+    ngx_http_token_cache_fetch_t *refresh);
+static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
     u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored);
 
 
 void
-ngx_http_token_refresh(ngx_http_request_t *r,
+ngx_http_token_cache_fetch(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, uint64_t lease)
 {
-    ngx_http_token_fetch_t      fetch;
-    ngx_http_token_refresh_t   *refresh;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_fetch_t         fetch;
+    ngx_http_token_loc_conf_t     *tlcf;
+    ngx_http_token_cache_fetch_t  *refresh;
 
     tlcf = request->tlcf;
 
-    refresh = ngx_http_token_refresh_create(r, request);
+    refresh = ngx_http_token_cache_fetch_create(r, request);
 
     if (refresh == NULL) {
         ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
@@ -52,8 +52,8 @@ ngx_http_token_refresh(ngx_http_request_t *r,
         fetch.request = request;
         fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
-        ngx_http_token_refresh_settle(tlcf->cache->data, digest, lease,
-                                      &fetch, NULL);
+        ngx_http_token_cache_fetch_end(tlcf->cache->data, digest, lease,
+                                       &fetch, NULL);
         return;
     }
 
@@ -66,13 +66,13 @@ ngx_http_token_refresh(ngx_http_request_t *r,
 }
 
 
-static ngx_http_token_refresh_t *
-ngx_http_token_refresh_create(ngx_http_request_t *r,
+static ngx_http_token_cache_fetch_t *
+ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
-    ngx_pool_t                *pool;
-    ngx_http_token_fetch_t    *fetch;
-    ngx_http_token_refresh_t  *refresh;
+    ngx_pool_t                    *pool;
+    ngx_http_token_fetch_t        *fetch;
+    ngx_http_token_cache_fetch_t  *refresh;
 
     fetch = ngx_http_token_fetch_create(request->tlcf, r->connection->log);
     if (fetch == NULL) {
@@ -81,24 +81,25 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
 
     pool = fetch->main->pool;
 
-    refresh = ngx_pcalloc(pool, sizeof(ngx_http_token_refresh_t));
+    refresh = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
 
     if (refresh == NULL
-        || ngx_http_token_refresh_copy(pool, &refresh->request, request)
+        || ngx_http_token_cache_fetch_copy_request(pool, &refresh->request,
+                                                   request)
            != NGX_OK)
     {
         ngx_http_token_fetch_close(fetch);
         return NULL;
     }
 
-    fetch->handler = ngx_http_token_refresh_end;
+    fetch->handler = ngx_http_token_cache_fetch_handler;
     fetch->data = refresh;
 
     refresh->fetch = fetch;
     refresh->zone = request->tlcf->cache->data;
     refresh->start = ngx_http_token_now();
 
-    refresh->renewal.handler = ngx_http_token_refresh_renew;
+    refresh->renewal.handler = ngx_http_token_cache_fetch_renew;
     refresh->renewal.data = refresh;
     refresh->renewal.log = fetch->main->connection->log;
 
@@ -109,8 +110,8 @@ ngx_http_token_refresh_create(ngx_http_request_t *r,
 /* what is not constant belongs to the caller, who may leave */
 
 static ngx_int_t
-ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
-    ngx_http_token_request_t *src)
+ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
+    ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
 {
     ngx_uint_t   i;
     ngx_str_t   *from[6], *to[6];
@@ -151,10 +152,10 @@ ngx_http_token_refresh_copy(ngx_pool_t *pool, ngx_http_token_request_t *dst,
 
 
 static void
-ngx_http_token_refresh_renew(ngx_event_t *ev)
+ngx_http_token_cache_fetch_renew(ngx_event_t *ev)
 {
-    ngx_msec_t                 lease;
-    ngx_http_token_refresh_t  *refresh;
+    ngx_msec_t                     lease;
+    ngx_http_token_cache_fetch_t  *refresh;
 
     refresh = ev->data;
 
@@ -170,24 +171,24 @@ ngx_http_token_refresh_renew(ngx_event_t *ev)
 /* the handler of the fetch */
 
 static void
-ngx_http_token_refresh_end(ngx_http_token_fetch_t *fetch)
+ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
 {
-    ngx_http_token_refresh_t  *refresh = fetch->data;
+    ngx_http_token_cache_fetch_t  *refresh = fetch->data;
 
     if (refresh->renewal.timer_set) {
         ngx_del_timer(&refresh->renewal);
     }
 
-    ngx_http_token_refresh_settle(refresh->zone, refresh->digest,
-                                  refresh->lease, fetch,
-                                  ngx_http_token_refresh_stored(refresh));
+    ngx_http_token_cache_fetch_end(refresh->zone, refresh->digest,
+                                   refresh->lease, fetch,
+                                   ngx_http_token_cache_fetch_stored(refresh));
 }
 
 
 /* what the cache keeps, or NULL */
 
 static ngx_http_token_stored_t *
-ngx_http_token_refresh_stored(ngx_http_token_refresh_t *refresh)
+ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
 {
     int64_t                     lifetime;
     ngx_http_token_fetch_t     *fetch;
@@ -218,7 +219,7 @@ ngx_http_token_refresh_stored(ngx_http_token_refresh_t *refresh)
 /* tells the cache, and whoever waits */
 
 static void
-ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
+ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored)
 {
@@ -227,9 +228,9 @@ ngx_http_token_refresh_settle(ngx_http_token_zone_t *zone, u_char *digest,
 
     rc = ngx_http_token_cache_end(zone, digest, lease, fetch, stored, &waited);
 
-    ngx_http_token_wake_here(zone, digest, (rc == NGX_OK) ? fetch : NULL);
+    ngx_http_token_wake_local(zone, digest, (rc == NGX_OK) ? fetch : NULL);
 
     if (waited) {
-        ngx_http_token_wake_elsewhere();
+        ngx_http_token_notify_workers();
     }
 }

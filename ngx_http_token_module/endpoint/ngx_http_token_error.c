@@ -42,8 +42,8 @@ static char  *ngx_http_token_public_params[] = {
 
 
 ngx_str_t
-ngx_http_token_said(ngx_http_request_t *r, ngx_http_token_request_t *request,
-    ngx_array_t *members, char *name)
+ngx_http_token_endpoint_error(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_array_t *members, char *name)
 {
     size_t                    i;
     ngx_str_t                 said;

@@ -59,7 +59,7 @@ fuzz_one(fuzz_t *fz)
         members = NULL;
     }
 
-    said = ngx_http_token_said(&fz->request, &request, members, "error");
+    said = ngx_http_token_endpoint_error(&fz->request, &request, members, "error");
 
     if (members == NULL) {
         fuzz_check(said.len == 0);
