@@ -27,6 +27,9 @@ commands:
     --coverage     ... and print which lines and branches were run
   fuzz [SECONDS [NAME...]]
                    run the fuzzers of t/fuzz, 20 seconds each
+  fuzz callers [SECONDS [SEED]]
+                   ask an nginx with sanitizers in random ways, 120 seconds;
+                   what is wrong names a seed, which plays it again
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck

@@ -1,10 +1,16 @@
 # Sourced by build.sh: builds the fuzzers of t/fuzz with the objects of the
-# nginx that has sanitizers, and runs them.
+# nginx that has sanitizers, and runs them; or lets t/fuzz/callers.pl ask that
+# nginx.
 # shellcheck shell=bash
 
 # fuzz [SECONDS [NAME...]]: every fuzzer, or those that are named.
 fuzz() {
     local seconds=${1:-20} names=("${@:2}") name status=0
+
+    if [[ $seconds == callers ]]; then
+        fuzz_callers "${@:2}"
+        return
+    fi
 
     [[ $seconds =~ ^[0-9]+$ ]] || fail "fuzz takes a number of seconds, not $seconds"
     (( ${#names[@]} )) || mapfile -t names < <(fuzzers)
@@ -24,6 +30,29 @@ fuzz() {
 
     (( status == 0 )) || fail "a fuzzer found something: see above"
     say "${#names[@]} fuzzers, $seconds seconds each: nothing found."
+}
+
+
+# fuzz_callers [SECONDS [SEED]]: random callers at random configurations.
+fuzz_callers() {
+    local seconds=${1:-120} status=0
+
+    [[ $seconds =~ ^[0-9]+$ && ${2:-0} =~ ^[0-9]+$ ]] ||
+        fail "fuzz callers takes a number of seconds, and a seed"
+
+    build "${PERL_PACKAGES[@]}"
+    need_test_nginx
+    new_reports
+
+    export TEST_NGINX_BINARY=$NGINX
+    export TEST_NGINX_LOAD_MODULES=$SO
+    export TEST_NGINX_WORK=$BUILD/tests
+    export CALLERS_REPORTS=$WORK/reports
+
+    cd "$ROOT" || exit 1
+    perl t/fuzz/callers.pl "$seconds" "${@:2:1}" || status=$?
+
+    show_reports && (( status == 0 )) || fail "callers: see above"
 }
 
 

@@ -4,7 +4,7 @@
 # What the tests need, besides Test::Nginx itself, with any nginx.
 PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                liblist-moreutils-perl libwww-perl libipc-run-perl liburi-perl
-               curl openssl)
+               libio-socket-ssl-perl curl openssl)
 TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus)
 
 
