@@ -65,6 +65,7 @@ use constant {
 };
 
 my $MAX_FRAME = 16384;
+my $context;        # of TLS: to make one takes longer than a handshake
 my $has_tls = eval { require IO::Socket::SSL; IO::Socket::SSL->can_alpn };
 
 my @READERS = (\&read_data, \&read_headers, sub { }, \&read_reset,
@@ -86,8 +87,10 @@ sub connect {
     $socket->blocking(0);
 
     if ($options{tls}) {
+        $context //= IO::Socket::SSL::SSL_Context->new(SSL_verify_mode => 0,
+            SSL_alpn_protocols => ['h2']);
         IO::Socket::SSL->start_SSL($socket, SSL_startHandshake => 0,
-            SSL_verify_mode => 0, SSL_alpn_protocols => ['h2'])
+            SSL_reuse_ctx => $context)
             // die "TLS: $IO::Socket::SSL::SSL_ERROR\n";
     }
 
