@@ -4,8 +4,8 @@
 # What the tests need, besides Test::Nginx itself, with any nginx.
 PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                liblist-moreutils-perl libwww-perl libipc-run-perl liburi-perl
-               curl openssl)
-TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus)
+               libio-socket-ssl-perl curl openssl)
+TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus nghttp2-client)
 
 
 # Packages that may be had in other ways, and so are asked for only where
