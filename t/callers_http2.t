@@ -177,8 +177,7 @@ sub page_answer {
 # A refused token is taken back, and a request without a body repeated.
 sub refused_answer {
     my ($cell) = @_;
-    my $repeated = $cell->{method} ne 'POST' && !$cell->{sent}
-        && !$cell->{open};
+    my $repeated = $cell->{method} ne 'POST' && !$cell->{sent};
     my ($status, $n) = $repeated ? (200, 2) : (401, 1);
 
     return ($status, qr/^\Q$cell->{method} $cell->{uri} Bearer AT-$cell->{k}.$n body=$cell->{sent}\E$/);
@@ -192,8 +191,9 @@ sub status_answer {
 }
 
 # reads: it answers when the body is complete, and not before. k: a K for all.
-# files: a file, which is not for POST, nor for what is nginx's own.
-my %FORM = ('content-type' => 'application/x-www-form-urlencoded');
+# leader, beside: another asks for the same token before, on a connection of its
+# own or on the same. form: a POST sends a refresh token. file: a file, which is
+# not for POST.
 my @LOCATIONS = (
     { path => '/uncached', answer => token_answer() },
     { path => '/hit', k => 'hit', answer => token_answer('[12]') },
@@ -226,11 +226,18 @@ my @LOCATIONS = (
     { path => '/grpc', reads => 1, answer => api_answer('Bearer AT-K.1') },
 );
 
-# What a caller does: steps, each after some seconds or when a condition holds,
-# and what is expected of the stream: its answer; "early", the same, and before
-# the body is complete where the location does not read it; "wrong", its answer,
-# or 400; "any", whatever it is; "end", that nginx closes the connection; "left", nothing, since the
-# caller has left the stream; "gone", since it has left the connection.
+# What a caller does: how it asks, then steps, each after some seconds or when a
+# condition holds. "post" and "body" are "whole", with the headers, or "open", for
+# the steps; "length" is a Content-Length, 1 the right one. What is expected:
+#
+#     answer  the stream's answer
+#     early   the same, before the body where the location does not need that
+#     never   the same; none where the location needs the body
+#     wrong   400, or the answer where the location does not read the body
+#     any     an answer, or an end
+#     left    nothing: the caller has left the stream
+#     end     that nginx closes the connection
+#     gone    nothing: the caller has left the connection
 my @SHAPES = (
     ['GET', 'answer', {}],
     ['HEAD', 'answer', { method => 'HEAD' }],
