@@ -251,6 +251,11 @@ ngx_http_token_remove_body(ngx_http_request_t *r)
         r->request_body->buf = NULL;
         r->request_body->temp_file = NULL;
 
+#if (NGX_HTTP_V2)
+    } else if (r->stream) {
+        (void) ngx_http_discard_request_body(r);
+#endif
+
     } else if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
 
         rest = r->headers_in.content_length_n
