@@ -5,7 +5,9 @@
 PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                liblist-moreutils-perl libwww-perl libipc-run-perl liburi-perl
                libio-socket-ssl-perl curl openssl)
-TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus nghttp2-client)
+TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
+               # clients that t/clients.t asks
+               python3-requests python3-aiohttp wrk nghttp2-client)
 
 
 # Packages that may be had in other ways, and so are asked for only where
