@@ -11,7 +11,7 @@ use Token::Util qw($ROOT slurp slurp_or_empty sources source spew work_dir);
 
 my @files = sort glob "$ROOT/t/*.t";
 
-plan(tests => 18 + @files);
+plan(tests => 21 + @files);
 
 my $LIB = 't/lib';
 my $PLAIN = 'proxy_pass $TEST_NGINX_ENDPOINT/ok;';
@@ -69,6 +69,15 @@ ok(!passes(3, $PLAIN, '--- endpoint_calls: 2'), '... is not two');
 }
 
 
+# t/README.md
+{
+    my @examples = slurp("$ROOT/t/README.md") =~ /^```perl\n(.*?)^```$/msg;
+
+    is(scalar(@examples), 2, 't/README.md has an example of each kind');
+    ok(run_test($_), '... which passes') for @examples[0, 1];
+}
+
+
 # a plan
 for my $file (@files) {
     my $text = slurp($file);
@@ -83,7 +92,8 @@ for my $file (@files) {
 # checks, passes.
 sub passes {
     my ($checks, $lines, @sections) = @_;
-    my $test = spew(work_dir() . '/block.t', <<"END", map { "$_\n" } @sections);
+
+    return run_test(<<"END", map { "$_\n" } @sections);
 use lib '$LIB';
 use Token tests => $checks;
 
@@ -99,6 +109,11 @@ __DATA__
 --- request
 GET /token
 END
+}
+
+
+sub run_test {
+    my $test = spew(work_dir() . '/block.t', @_);
 
     local $ENV{TEST_NGINX_WORK} = work_dir();
     my $output = `$^X $test 2>&1`;
