@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 84;
+use Test::More tests => 100;
 use Token::Cache;
 use Token::Server;
 

@@ -13,7 +13,7 @@ use Token::Server;
 use Token::Util qw($ROOT need_npm);
 
 need_npm('oidc-provider', 'jose');
-plan(tests => 40);
+plan(tests => 41);
 
 my $SECRET = 'a-secret-of-more-than-thirty-two-bytes';
 my @GRANTS = ('client_credentials', 'refresh_token', 'authorization_code');

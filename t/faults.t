@@ -9,7 +9,7 @@ use lib 't/lib';
 use IO::Socket::INET;
 use POSIX ();
 use Socket qw(SOL_SOCKET SO_LINGER);
-use Test::More tests => 429;
+use Test::More tests => 434;
 use Time::HiRes qw(sleep time);
 use Token::Server;
 use Token::Util qw(free_port nginx_since slurp spew wait_for);
