@@ -13,6 +13,7 @@ fuzz() {
     fi
 
     [[ $seconds =~ ^[0-9]+$ ]] || fail "fuzz takes a number of seconds, not $seconds"
+    check_corpus
     (( ${#names[@]} )) || mapfile -t names < <(fuzzers)
 
     for name in "${names[@]}"; do
@@ -56,9 +57,24 @@ fuzz_callers() {
 }
 
 
-# Each has a corpus.
 fuzzers() {
-    (cd "$ROOT/t/fuzz/corpus" && printf '%s\n' *)
+    (cd "$ROOT/t/fuzz" && grep -l '^fuzz_one(' -- *.c | sed 's/\.c$//')
+}
+
+
+# Each has a corpus, and each corpus a fuzzer.
+check_corpus() {
+    local name
+
+    for name in $(fuzzers); do
+        compgen -G "$ROOT/t/fuzz/corpus/$name/*" > /dev/null ||
+            fail "the fuzzer $name has no corpus"
+    done
+
+    for name in "$ROOT/t/fuzz/corpus/"*; do
+        [[ -f $ROOT/t/fuzz/${name##*/}.c ]] ||
+            fail "the corpus ${name##*/} has no fuzzer"
+    done
 }
 
 
@@ -88,7 +104,8 @@ build_fuzzers() (
     export -f fuzz_compile fuzz_flags
     export CC MODULE ROOT
 
-    printf '%s\n' "$ROOT/$MODULE/"{,*/}*.c "$ROOT"/t/fuzz/{fuzz,json_check}.c |
+    find_sources
+    printf '%s\n' "${SOURCES[@]}" "$ROOT"/t/fuzz/{fuzz,json_check}.c |
         xargs -P "$(nproc)" -I SOURCE bash -c 'fuzz_compile "$@"' - SOURCE "$out/module" ||
         fail "the fuzzers were not built"
 
@@ -124,8 +141,10 @@ fuzz_flags() {
     echo "-g -O1 -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1 -D_GNU_SOURCE
         -fsanitize=address,undefined,$1 -fno-sanitize-recover=undefined
         -W -Wall -Wno-unused-parameter -Wno-unused-function
-        -I $ROOT/$MODULE -I $ROOT/t/fuzz"
-    printf -- '-I %s\n' "$ROOT/$MODULE/"*/
+        -I $ROOT/t/fuzz"
+
+    # the module's own, in all of its folders
+    find "$ROOT/$MODULE" -name '*.[ch]' -printf '-I %h\n' | sort -u
 
     # nginx's own directories, which depend on its modules
     sed -n '/^ALL_INCS = /,/^$/s/^[^-]*\(-I [^ ]*\).*/\1/p' objs/Makefile

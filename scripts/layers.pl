@@ -24,6 +24,8 @@ for my $path (glob "$top/*.[ch] $top/*/*.[ch]") {
     $includes{$file} = [$text{$file} =~ /^#include "(\w+\.[ch])"/mg];
 }
 
+die "$top: few files\n" if keys %text < 20;
+
 # A function's file is where its body is.
 for my $file (sort grep { /\.c$/ } keys %text) {
     $home{$1} = $file while $text{$file} =~ /^(?!static)\w[^\n;]*\n(\w+)\([^;{]*\)\n\{/mg;

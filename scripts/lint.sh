@@ -6,9 +6,10 @@ lint() {
 
     need_packages cppcheck clang-tidy shellcheck
     build
+    find_sources
 
     say "Style"
-    perl "$ROOT/scripts/style.pl" "$ROOT/$MODULE/"{,*/}*.[ch] || status=1
+    perl "$ROOT/scripts/style.pl" "${SOURCES[@]}" "${HEADERS[@]}" || status=1
 
     say "Layers"
     perl "$ROOT/scripts/layers.pl" "$ROOT/$MODULE" || status=1
@@ -21,10 +22,10 @@ lint() {
     cppcheck --quiet --std=c99 --max-configs=1 --error-exitcode=1 -j "$(nproc)" \
         --enable=warning,performance,portability --inline-suppr \
         --suppress='*:src/*' --suppress='*:objs/*' --suppress=missingIncludeSystem \
-        -D__linux__ -D__x86_64__ "${list[@]}" "$ROOT/$MODULE/"{,*/}*.c || status=1
+        -D__linux__ -D__x86_64__ "${list[@]}" "${SOURCES[@]}" || status=1
 
     say "clang-tidy"
-    printf '%s\n' "$ROOT/$MODULE/"{,*/}*.c |
+    printf '%s\n' "${SOURCES[@]}" |
         xargs -P "$(nproc)" -I FILE clang-tidy --quiet --config-file="$ROOT/.clang-tidy" \
             FILE -- "${list[@]}" 2> /dev/null || status=1
 

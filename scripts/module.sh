@@ -37,6 +37,17 @@ choose_build() {
 }
 
 
+# Sets SOURCES and HEADERS, the module's in whatever folder. Where there are
+# few, they are not where they are looked for.
+find_sources() {
+    mapfile -t SOURCES < <(find "$ROOT/$MODULE" -name '*.c' | sort)
+    mapfile -t HEADERS < <(find "$ROOT/$MODULE" -name '*.h' | sort)
+
+    (( ${#SOURCES[@]} >= 20 && ${#HEADERS[@]} )) ||
+        fail "$MODULE has ${#SOURCES[@]} sources and ${#HEADERS[@]} headers"
+}
+
+
 # One build at a time in one tree.
 build_module() {
     mkdir -p "$WORK"
@@ -142,7 +153,8 @@ fingerprint() {
     say "$flags"
     "${CC%% *}" --version
     cksum "$ROOT/config"
-    (cd "$ROOT" && echo "$MODULE"/{,*/}*.[ch])
+    find_sources
+    say "${SOURCES[*]} ${HEADERS[*]}"
     find -L "$SOURCE/src" "$SOURCE/auto" -type f -printf '%P %s %T@\n' | sort | cksum
 }
 

@@ -78,14 +78,21 @@ apt_install() {
 
 
 # npm_ci DIR: the packages of DIR's package-lock.json, when it has changed.
+# Where npm cannot be reached, there are none.
 npm_ci() {
     local lock=$1/package-lock.json stamp=$1/node_modules/.installed-lock
 
-    if ! cmp -s "$lock" "$stamp"; then
-        say "Installing npm packages in ${1#"$ROOT/"}"
-        npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund \
-            --loglevel=error
+    ! cmp -s "$lock" "$stamp" || return 0
+
+    say "Installing npm packages in ${1#"$ROOT/"}"
+
+    if npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund \
+        --prefer-offline --fetch-retries=1 --fetch-timeout=60000 --loglevel=error
+    then
         cp "$lock" "$stamp"
+    else
+        rm -rf "$1/node_modules"
+        return 1
     fi
 }
 

@@ -9,6 +9,8 @@ use warnings;
 
 my $bad = 0;
 
+die "no files\n" if !@ARGV;
+
 for my $file (@ARGV) {
     open my $in, '<', $file or die "$file: $!\n";
     my @lines = <$in>;

@@ -24,7 +24,7 @@ suite_tests() {
         fail "--suite needs a machine, or a container, where root may mount (\"unshare --mount-proc --pid --fork true\" fails)"
 
     need_packages "${NODE_PACKAGES[@]}"
-    npm_ci "$ROOT/t"
+    npm_ci "$ROOT/t" || say "npm has not installed them: tests that need them are skipped."
     need_suite "$name"
 
     # not every suite has it

@@ -9,7 +9,7 @@ run_tests() {
 
     build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}"
     need_test_nginx
-    npm_ci "$ROOT/t"
+    npm_ci "$ROOT/t" || say "npm has not installed them: tests that need them are skipped."
 
     cd "$ROOT" || exit 1
 

@@ -178,7 +178,9 @@ END
 run_coverage() {
     local status=0 objects=()
 
+    # a directory for each folder of the module
     mapfile -t objects < <(find "$WORK/tree/objs/addon" -name 'ngx_http_token_*.gcno' -printf '%h\n' | sort -u)
+    (( ${#objects[@]} )) || fail "no .gcno files in $WORK/tree/objs/addon"
     find "$WORK/tree/objs" -name '*.gcda' -delete
 
     # the workers of another user write here too

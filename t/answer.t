@@ -1,7 +1,7 @@
 # The answer that a caller gets when the endpoint gives a token.
 
 use lib 't/lib';
-use Token;
+use Token tests => 195;
 
 our $Token
     = '{"access_token":"the-access-token","refresh_token":"the-refresh-token"}';

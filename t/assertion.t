@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 212;
 use Digest::SHA qw(hmac_sha256 hmac_sha384 hmac_sha512);
 use JSON::PP qw(decode_json);
 use MIME::Base64 qw(decode_base64url encode_base64url);
@@ -300,7 +300,6 @@ for my $name (sort(keys %KEYS), 'PS256_rsa') {
 
 $nginx->stop;
 $endpoint->stop;
-done_testing;
 
 
 sub location {

@@ -2,7 +2,7 @@
 # passwords must not be in any log.
 
 use lib 't/lib';
-use Token;
+use Token tests => 373;
 use Token::Util qw(work_dir spew);
 use MIME::Base64 qw(encode_base64);
 

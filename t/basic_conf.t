@@ -1,7 +1,7 @@
 # What nginx -t says about the directives of the Basic check.
 
 use lib 't/lib';
-use Token;
+use Token tests => 75;
 use Token::Util qw(work_dir spew);
 
 my $dir = work_dir();

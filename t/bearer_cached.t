@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 62;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Endpoint;
@@ -240,5 +240,3 @@ no_secrets($nginx, qr/Bearer A/);
 is_deeply([grep { !/exit|signal/ }
     $nginx->error_log =~ /^.*\[(?:alert|emerg|crit)\].*$/mg], [],
     'no alert in the error log');
-
-done_testing;

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 100;
 use Token::Cache;
 use Token::Server;
 
@@ -113,5 +113,3 @@ for (
     is_deeply(\@warnings, [$warned ? '/auth' : ()],
         $warned ? '... is warned of' : '... is not warned of');
 }
-
-done_testing;

@@ -13,9 +13,11 @@ use POSIX ();
 use Token::Cache;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw($NGINX $ROOT free_port slurp spew work_dir);
+use Token::Util qw($NGINX $ROOT free_port need_npm slurp spew work_dir);
 
 plan(skip_all => 'nginx has no HTTP/2') if `$NGINX -V 2>&1` !~ /--with-http_v2_module/;
+need_npm('@grpc/grpc-js');
+plan(tests => 205);
 
 my $dir = work_dir();
 my $raw = raw_server();
@@ -208,8 +210,6 @@ $nginx->stop('QUIT');
 no_secrets($nginx, qr/Bearer A/);
 unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\](?!.*(?:exit|signal))/,
     'no alert in the error log');
-
-done_testing;
 
 
 sub command {

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 7;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Client;
@@ -92,4 +92,3 @@ ok(wait_for { $nginx->get('/status')->{content} =~ /Active connections: 1\b/ },
 $nginx->stop('QUIT');
 unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\]|open socket/,
     'the log has no alert');
-done_testing;

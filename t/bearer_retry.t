@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 20;
 use Token::Cache;
 use Token::Endpoint;
 use Token::Server;
@@ -127,5 +127,3 @@ $nginx->stop('QUIT');
 no_secrets($nginx, qr/Bearer A/);
 unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\](?!.*(?:exit|signal))/,
     'no alert in the error log');
-
-done_testing;

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 117;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Endpoint;
@@ -443,8 +443,6 @@ no_secrets($nginx, qr/Bearer A/);
 is_deeply([grep { !/exit|signal/ }
     $nginx->error_log =~ /^.*\[(?:alert|emerg|crit)\].*$/mg], [],
     'no alert in the error log');
-
-done_testing;
 
 
 sub reset_all { $_->reset for $api, $auth, $other; return }

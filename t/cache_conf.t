@@ -2,7 +2,7 @@
 # and why.
 
 use lib 't/lib';
-use Token;
+use Token tests => 160;
 
 add_block_preprocessor(sub {
     my ($block) = @_;

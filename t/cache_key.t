@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 106;
 use Token::Cache;
 use Token::Endpoint;
 use Token::Server;
@@ -165,4 +165,3 @@ isnt(token($nginx->get('/other_zone')), $same, 'another zone is another cache');
 
 no_secrets($nginx, qr/another\b.*secret/);
 $nginx->stop;
-done_testing;

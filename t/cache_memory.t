@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 17;
 use IO::Socket::INET;
 use Time::HiRes qw(time);
 use Token::Cache;
@@ -134,7 +134,6 @@ is_deeply([$nginx->error_log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*$/mg],
 wait_for { $nginx->get('/status')->{content} =~ /Active connections: 1\b/ };
 $nginx->stop('QUIT');
 unlike($nginx->error_log, qr/open socket/, 'no connection is left');
-done_testing;
 
 
 # Asks for the keys from .. to, by several processes: how many got the token.

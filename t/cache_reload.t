@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 43;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
@@ -188,7 +188,6 @@ $nginx->stop('QUIT');
 unlike($nginx->error_log, qr/\[(?:alert|crit)\]|open socket/,
     'no worker left a trace') or diag(grep { /\[(?:alert|crit)\]/ }
         map { "$_\n" } split /\n/, $nginx->error_log);
-done_testing;
 
 
 sub server {

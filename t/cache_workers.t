@@ -5,14 +5,14 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 55;
 use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw(slurp wait_for);
+use Token::Util qw(slurp slurp_or_empty wait_for);
 
 # A thousand connections need as many descriptors, and some more.
 if (`sh -c 'ulimit -n'` =~ /^(\d+)/ && $1 < 2000 && !$ENV{TOKEN_LIMIT}) {
@@ -28,18 +28,20 @@ my $nginx = Token::Server->new(
     connections => 4096,
     log_level => 'info',
     main => 'worker_rlimit_nofile 4096;',
-    http => zone() . 'token_proxy_cache_zone zone=big:8m;',
+    http => zone() . 'token_proxy_cache_zone zone=big:32m;',
     server => join('',
         location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"'),
+        location('news', $endpoint->url, 'token_proxy_cache_key "news$arg_key"',
+            'token_proxy_lock_timeout 40s'),
         location('impatient', $endpoint->url,
             'token_proxy_cache_key "impatient$arg_key"',
-            'token_proxy_lock_timeout 300ms'),
+            'token_proxy_lock_timeout 1s'),
         location('lease', $endpoint->url, 'token_proxy_cache_key lease',
             'token_proxy_lock_timeout 4s'),
         location('late', $endpoint->url, 'token_proxy_cache_key "late$arg_key"',
             'token_proxy_lock_timeout 4s'),
         location('big', $endpoint->url, 'token_proxy_cache big',
-            'token_proxy_max_response_size 2m'),
+            'token_proxy_max_response_size 10m'),
         location('beside', $endpoint->url, 'token_proxy_cache big',
             'token_proxy_cache_key beside'),
         'location = /status { stub_status; access_log off; }',
@@ -72,14 +74,15 @@ my $nginx = Token::Server->new(
 }
 
 
-# the other worker hears of it
+# The other worker hears of it. Who was not told would look after a quarter of
+# token_proxy_lock_timeout, 10 s.
 {
     my @late;
 
     $endpoint->answer(delay => 0.2);
 
     for my $round (1 .. 7) {
-        my @got = together(12, "/token?key=news$round");
+        my @got = together(12, "/news?key=$round");
         my %first;
 
         for (@got) {
@@ -93,8 +96,8 @@ my $nginx = Token::Server->new(
     @late = sort { $a <=> $b } @late;
 
     cmp_ok(scalar(@late), '>', 1, 'both workers have callers that wait');
-    cmp_ok($late[$#late / 2], '<', 0.1,
-        'the other worker answers shortly after the one that fetches');
+    cmp_ok($late[-1] // 99, '<', 4,
+        '... which are answered when the call has ended');
 
     note(sprintf 'the other worker was later by %s ms',
         join ', ', map { sprintf '%.1f', 1000 * $_ } @late);
@@ -129,7 +132,7 @@ my $nginx = Token::Server->new(
 # those who wait leave
 {
     $endpoint->reset;
-    $endpoint->answer(delay => 1);
+    $endpoint->answer(delay => 4);
 
     my $before = fds();
     my $client = Token::Client->new($nginx->port);
@@ -152,7 +155,7 @@ my $nginx = Token::Server->new(
 # those who wait too long
 {
     $endpoint->reset;
-    $endpoint->answer(delay => 1);
+    $endpoint->answer(delay => 4);
 
     my $start = time;
     my @got = together(8, '/impatient');
@@ -161,12 +164,13 @@ my $nginx = Token::Server->new(
     is_deeply({ count(map { $_->{status} } @got) }, { 504 => 8 },
         'token_proxy_lock_timeout: 504');
     like($got[0]{content}, qr/did not answer in time/, '... with the reason');
-    cmp_ok(min(@took), '>', 0.25, '... not before its time');
-    cmp_ok(max(@took), '<', 0.7, '... and not long after it');
+    cmp_ok(min(@took), '>', 0.98, '... not before its time');
+    cmp_ok(max(@took), '<', 3, '... and not when the call ends');
 
-    sleep max(0, 1.2 - (time - $start));
+    sleep max(0, 4 - (time - $start));
 
-    is(status($nginx->get('/impatient')), 'HIT', 'the call goes on, and is kept');
+    ok((wait_for { status($nginx->get('/impatient')) eq 'HIT' }),
+        'the call goes on, and is kept');
     is($endpoint->calls, 1, '... and is the only one');
 }
 
@@ -196,13 +200,13 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     my $client = Token::Client->new($nginx->port);
 
-    $client->send($path) for 1 .. 8;
+    $client->send($path) for 1 .. 20;
     wait_for { $endpoint->calls } or diag('no call');
 
     my $pid = fetcher();
 
     kill STOP => $pid;
-    ok((wait_for { $endpoint->calls == 2 } 3), "$what comes late: another call");
+    ok((wait_for { $endpoint->calls == 2 } 10), "$what comes late: another call");
     sleep 0.1;
     kill CONT => $pid;
 
@@ -211,9 +215,9 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     ok($pids{$pid} && keys %pids == 2, '... callers of both workers');
     is_deeply({ count(map { token($_) // $_->{status} // '' } @got) },
-        { 'AT-2' => 8 }, '... get the token of the second call');
-    is_deeply({ count(map { token($nginx->get($path)) // '' } 1 .. 8) },
-        { 'AT-2' => 8 }, '... which stays');
+        { 'AT-2' => 20 }, '... get the token of the second call');
+    is_deeply({ count(map { token($nginx->get($path)) // '' } 1 .. 20) },
+        { 'AT-2' => 20 }, '... which stays');
     like($nginx->get('/token_status')->{content}, qr/"backoff_entries":0\b/,
         '... and there is no backoff');
     is($endpoint->calls, 2, '... nor a third call');
@@ -246,9 +250,9 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
         { 'AT-2' => scalar @answered }, '... with one token');
     is($endpoint->calls, 2, '... of one more call');
 
-    # a lease is a quarter of the lock timeout of 5 s
+    # a lease is a quarter of the lock timeout of 5 s, at which they give up
     my $took = max(map { $_->{received} } @answered) - $killed;
-    cmp_ok($took, '<', 2, '... within the lease');
+    cmp_ok($took, '<', 4, '... when the lease ends');
     note(sprintf 'another worker took over after %.0f ms', 1000 * $took);
 
     is(status($nginx->get('/token?key=killed')), 'HIT', 'the token is kept');
@@ -278,7 +282,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     wait_for { $nginx->workers == 2 };
 
-    my @got = together(20, '/token?key=random', 3);
+    my @got = together(20, '/token?key=random');
 
     is(scalar(grep { ($_->{status} // 0) == 200 } @got), 20,
         "after $kills killed workers, nobody waits for ever");
@@ -294,33 +298,29 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
 
 # a worker is killed while it holds the lock
-SKIP: {
+{
     # a token that takes long to copy
-    $endpoint->answer(body => '{"access_token":"' . 'x' x 500_000
+    $endpoint->answer(body => '{"access_token":"' . 'x' x 8_000_000
         . '","expires_in":600}');
-    is($nginx->get('/big')->{status}, 200, 'a token of 500 kB');
+    is($nginx->get('/big')->{status}, 200, 'a token of 8 MB');
 
     $endpoint->answer();
 
     my $load = Token::Client->load($nginx->port, '/big', method => 'HEAD',
-        processes => 3);
-    my ($pid, $tries) = kill_holder(8);
+        processes => 3, seconds => 120);
+    my ($pid, $tries) = kill_holder(90);
     my $start = time;
 
-    if (!$pid) {
-        $load->stop;
-        skip "no worker was found to hold the lock in $tries tries", 4;
-    }
-
+    ok($pid, 'the worker that holds the lock');
     note("found at try $tries");
 
-    my @got = together(10, '/beside', 3);
+    my @got = together(10, '/beside', 10);
     my $took = time - $start;
     my $result = $load->stop;
 
     is(scalar(grep { ($_->{status} // 0) == 200 } @got), 10,
         'killed with the lock: the others go on');
-    cmp_ok($took, '<', 2, '... soon');
+    cmp_ok($took, '<', 4, '... at once');
     ok(wait_for { $nginx->error_log =~
         /\[alert\].*a worker died while it changed a token cache, which is emptied/ },
         '... and the log tells');
@@ -332,7 +332,6 @@ SKIP: {
 $nginx->stop('QUIT');
 unlike($nginx->error_log, qr/open socket|exited on signal (?!9)|alert.*leak/,
     'workers leave without a trace');
-done_testing;
 
 
 # So many requests at once.
@@ -402,7 +401,7 @@ sub kill_holder {
     my ($seconds) = @_;
     my $end = time + $seconds;
     my ($witness) = $nginx->workers;
-    my ($zone) = grep { length $_->[1] == 8 << 20 }
+    my ($zone) = grep { length $_->[1] == 32 << 20 }
         eval { shared_memory($witness) };
     my $tries = 0;
 
@@ -422,7 +421,7 @@ sub kill_holder {
         kill STOP => $pid;
 
         my $stopped = time + 0.5;
-        1 until slurp("/proc/$pid/stat") =~ /\) T / || time > $stopped;
+        1 until slurp_or_empty("/proc/$pid/stat") =~ /\) T / || time > $stopped;
 
         if ($holder->() == $pid) {
             kill KILL => $pid;

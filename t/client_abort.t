@@ -4,12 +4,12 @@ use strict;
 use warnings;
 
 use lib 't/lib';
-use Test::More;
+use Test::More tests => 41;
 use Token::Endpoint;
 use Token::Server;
 use Token::Util qw(settled slurp wait_for);
 
-my $endpoint = Token::Endpoint->new(delay => 1);
+my $endpoint = Token::Endpoint->new(delay => 3);
 my $url = $endpoint->url;
 my $nginx = Token::Server->new(
     http => <<"END",
@@ -112,7 +112,7 @@ for my $path ('/token', '/kept') {
     close $socket;
     ok(logged("$path 499 [-]"), "$path: 499 in the access log");
     is(active(), 0, "$path: the connection is gone");
-    ok(soon(sub { sockets() == $before }, 0.5), "$path: so is that to the endpoint");
+    ok(soon(sub { sockets() == $before }, 2), "$path: so is that to the endpoint");
 }
 
 # Many of them, in the middle of others who stay.
@@ -144,9 +144,9 @@ for my $path ('/token', '/kept') {
 
     ok(soon(sub { $endpoint->calls == 1 }), 'proxy_ignore_client_abort: the endpoint is asked');
     close $socket;
-    ok(soon(sub { active() == 0 }, 5), 'proxy_ignore_client_abort: no connection is left');
+    ok(soon(sub { active() == 0 }, 10), 'proxy_ignore_client_abort: no connection is left');
     ok(soon(sub { sockets() == $before }), 'proxy_ignore_client_abort: no socket is left');
-    ok(logged('/ignored 200 [200]') || logged('/ignored 499 [200]'), 'proxy_ignore_client_abort: the call went to its end');
+    ok(logged('/ignored 200 [200]'), 'proxy_ignore_client_abort: the call went to its end');
 }
 
 # One direction closed is not a caller who left: nginx takes it for one.
@@ -195,11 +195,9 @@ for my $path ('/token', '/kept') {
     ok(soon(sub { $endpoint->calls == 1 }), 'reload: the endpoint is asked');
     $nginx->reload;
     like(join('', <$socket>), qr/"access_token"/, 'reload: the old worker answers');
-    ok(soon(sub { !kill 0, $worker }, 5), 'reload: and ends');
+    ok(soon(sub { !kill 0, $worker }, 10), 'reload: and ends');
 }
 
 is($nginx->get('/token')->{status}, 200, 'nginx goes on');
 unlike($nginx->error_log, qr/\[alert\]|\[emerg\]|\[crit\]|open socket/, 'nothing alarming in the log');
 unlike($nginx->error_log, qr/exited on signal/, 'no worker has died');
-
-done_testing();

@@ -1,7 +1,7 @@
 # The directives of client authentication: what nginx -t refuses.
 
 use lib 't/lib';
-use Token;
+use Token tests => 242;
 use Token::Util qw(work_dir spew);
 
 our $Dir = my $dir = work_dir();

@@ -6,7 +6,7 @@ use warnings;
 use lib 't/lib';
 use File::Basename qw(basename dirname);
 use Test::More;
-use Token::Util qw($MODULE $ROOT slurp work_dir);
+use Token::Util qw($MODULE slurp sources work_dir);
 
 # Where build.sh has configured nginx's sources.
 my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
@@ -14,8 +14,11 @@ my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
 
 plan(skip_all => "no configured nginx beside $MODULE") if !$tree;
 
+my @sources = sources();
 my ($includes) = slurp("$tree/objs/Makefile") =~ /^ALL_INCS = ((?:.*\\\n)*.*)/m;
 my $dir = work_dir();
+
+plan(tests => 4 * @sources);
 
 $includes =~ s/\\\n//g;
 
@@ -24,9 +27,10 @@ my @flags = qw(-Wall -Wextra -Werror -Wno-unused-parameter -O2 -c);
 
 for my $compiler (qw(gcc clang)) {
     SKIP: {
-        skip("no $compiler", 1) if system("$compiler --version > /dev/null 2>&1");
+        skip("no $compiler", 2 * @sources)
+            if system("$compiler --version > /dev/null 2>&1");
 
-        for my $source (glob "$ROOT/ngx_http_token_module/{,*/}*.c") {
+        for my $source (@sources) {
             my $name = basename($source);
             my $output = `cd '$tree' && $compiler @flags $includes -o '$dir/$name.o' '$source' 2>&1`;
 
@@ -35,5 +39,3 @@ for my $compiler (qw(gcc clang)) {
         }
     }
 }
-
-done_testing();

@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token;
+use Token tests => 268;
 use Token::Util qw(slurp);
 
 # Sections of this file:

@@ -17,6 +17,11 @@ use Token::Util qw($ROOT slurp);
 # are no UTF-8 (JSON::PP 4.16 takes them).
 my %REFUSED = map { $_ => 1 } qw(nul surrogate-utf8);
 
+my @corpus = sort glob "$ROOT/t/fuzz/corpus/json/*";
+
+die "t/fuzz/corpus/json has few inputs\n" if @corpus < 50;
+plan(tests => 4 * @corpus + 1);
+
 my $json = JSON::PP->new->utf8->canonical;
 my $endpoint = Token::Endpoint->new;
 my $location = <<"END";
@@ -44,7 +49,7 @@ my $nginx = Token::Server->new(
     }
 END
 
-for my $file (sort glob "$ROOT/t/fuzz/corpus/json/*") {
+for my $file (@corpus) {
     my $name = basename($file);
     my $text = substr slurp($file), 1;
     my $wanted = $REFUSED{$name =~ s/-\d$//r} ? undef : token($text);
@@ -80,8 +85,6 @@ for my $file (sort glob "$ROOT/t/fuzz/corpus/json/*") {
 
 $nginx->stop;
 unlike($nginx->error_log, qr/\[(?:alert|emerg|crit)\]/, 'nginx has no complaint');
-
-done_testing;
 
 
 # A token answer as Perl reads it, or undef.

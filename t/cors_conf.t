@@ -1,7 +1,7 @@
 # What nginx -t says about the directives of cross-origin requests.
 
 use lib 't/lib';
-use Token;
+use Token tests => 150;
 
 add_block_preprocessor(sub {
     my ($block) = @_;

@@ -15,6 +15,7 @@ my $version = `$NGINX -V 2>&1`;
 
 plan(skip_all => 'nginx has no HTTP/2') if $version !~ /--with-http_v2_module/;
 plan(skip_all => 'curl has no HTTP/2') if `curl -V` !~ /\bHTTP2\b/;
+plan(tests => 30);
 
 my ($major, $minor, $patch) = $version =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
 my $new = sprintf('%d%03d%03d', $major, $minor, $patch) >= 1025001;
@@ -120,4 +121,3 @@ is((ask("$secure/basic", undef, '-u', 'alice:wonder'))[0], 200, 'a password');
 is((ask("$secure/basic", undef, '-u', 'alice:no'))[0], 401, 'a wrong one');
 
 $nginx->stop;
-done_testing();

@@ -1,7 +1,7 @@
 # Which pages may call: the Origin of a request against the list.
 
 use lib 't/lib';
-use Token;
+use Token tests => 332;
 
 our $Token
     = '{"access_token":"the-access-token","refresh_token":"the-refresh-token"}';

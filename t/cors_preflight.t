@@ -1,7 +1,7 @@
 # OPTIONS, and what a preflight is told.
 
 use lib 't/lib';
-use Token;
+use Token tests => 180;
 
 our $Denied = '{"error":"access_denied",'
     . '"error_description":"This origin is not allowed."}';

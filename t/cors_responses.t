@@ -1,7 +1,7 @@
 # CORS headers on every response of a token location, whoever made it.
 
 use lib 't/lib';
-use Token;
+use Token tests => 214;
 
 our $Token
     = '{"access_token":"the-access-token","refresh_token":"the-refresh-token"}';

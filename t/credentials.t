@@ -6,7 +6,7 @@ use warnings;
 
 use lib 't/lib';
 use MIME::Base64 qw(encode_base64);
-use Test::More;
+use Test::More tests => 203;
 use Token::Endpoint;
 use Token::Server;
 use Token::Util qw(work_dir slurp spew wait_for);
@@ -312,5 +312,3 @@ for my $main ('', 'env TOKEN_TEST_KEY; env TOKEN_TEST_OTHER=value;',
     is(credentials($nginx), 'long:short', 'names that begin alike, after an upgrade');
     $nginx->stop;
 }
-
-done_testing();

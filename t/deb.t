@@ -16,6 +16,7 @@ my $level = $ENV{TEST_DEB} // 0;
 plan(skip_all => 'TEST_DEB=1 builds the package, TEST_DEB=2 installs it as well')
     if !$level;
 plan(skip_all => 'not on Debian') if system('command -v dpkg-deb > /dev/null');
+plan(tests => 10);
 
 my $build = work_dir();
 my $output = `BUILD_DIR='$build' '$ROOT/build.sh' deb 2>&1`;
@@ -59,5 +60,3 @@ SKIP: {
         "token_proxy_cache_zone  zone=tokens:1m;\n");
     ok($run->('nginx -t'), '... its directives are known');
 }
-
-done_testing;

@@ -8,15 +8,29 @@ use Cwd qw(realpath);
 use File::Basename qw(dirname);
 use Test::More;
 use Token::Endpoint;
-use Token::Util qw($MODULE $NGINX $ROOT free_port slurp spew wait_for work_dir);
+use Token::Util qw($MODULE $NGINX $ROOT free_port slurp slurp_or_empty source
+    spew wait_for work_dir);
 
 use HTTP::Tiny;
 
 my $dir = work_dir();
 my $readme = slurp("$ROOT/README.md");
 my $directives = slurp("$ROOT/docs/directives.md");
-my @documents = ('README.md', 'CHANGELOG.md', 'bench/README.md',
+my @documents = ('README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md',
+    'bench/README.md', 't/README.md',
     map { s{^\Q$ROOT\E/}{}r } glob "$ROOT/docs/*.md");
+
+# Directives and variables as nginx knows them, and their sections in the page.
+my %flags = source('ngx_http_token_module.c')
+    =~ /\{ ngx_string\("(token_proxy\w*)"\),\s*([A-Z0-9_|\s]+),/g;
+my @variables = grep { !/internal/ } source('ngx_http_token_variables.c')
+    =~ /ngx_string\("(token_proxy_\w+)"\)/g;
+my %section = $directives =~ /^### (token_proxy\w*)$(.*?)(?=^##|\z)/msg;
+
+die "few directives, variables or documents are found\n"
+    if keys %flags < 35 || @variables < 5 || @documents < 11;
+
+plan(tests => 8 + 3 + 2 * keys(%flags) + 2 * @documents + 1);
 
 mkdir "$dir/$_" for qw(logs modules);
 symlink $MODULE, "$dir/modules/ngx_http_token_module.so";
@@ -50,7 +64,7 @@ symlink $MODULE, "$dir/modules/ngx_http_token_module.so";
     $output = `$command 2>&1`;
     is($?, 0, 'it starts') or diag($output);
 
-    my $pid = wait_for { slurp("$dir/logs/nginx.pid") =~ /(\d+)/ ? $1 : undef };
+    my $pid = wait_for { slurp_or_empty("$dir/logs/nginx.pid") =~ /(\d+)/ ? $1 : undef };
     my $http = HTTP::Tiny->new(timeout => 10);
 
     for my $n (1, 2) {
@@ -74,46 +88,29 @@ symlink $MODULE, "$dir/modules/ngx_http_token_module.so";
 }
 
 
-# Directives: what nginx knows, and what the page says.
-{
-    my $source = slurp("$ROOT/ngx_http_token_module/ngx_http_token_module.c");
-    my %known = map { $_ => 1 } $source =~ /\{ ngx_string\("(token_proxy\w*)"\),/g;
-    my %documented = map { $_ => 1 } $directives =~ /^### (token_proxy\w*)$/mg;
+# Directives and variables: what nginx knows, and what the page says.
+is_deeply([grep { !$section{$_} } sort keys %flags], [],
+    'every directive is documented');
+is_deeply([grep { !$flags{$_} } sort keys %section], [],
+    'every directive that is documented exists');
+is_deeply([grep { $directives !~ /`\$$_`/ } @variables], [],
+    'every variable is documented');
 
-    cmp_ok(scalar(keys %known), '>', 20, 'there are directives');
-    is_deeply([grep { !$documented{$_} } sort keys %known], [],
-        'every directive is documented');
-    is_deeply([grep { !$known{$_} } sort keys %documented], [],
-        'every directive that is documented exists');
+for my $name (sort keys %flags) {
+    my %contexts = (http => 'MAIN', server => 'SRV', location => 'LOC');
+    my ($said) = ($section{$name} // '') =~ /^\| Context: \| (.*?) \|$/m;
 
-    my $variables = slurp("$ROOT/ngx_http_token_module/handlers/ngx_http_token_variables.c");
-    my @variables = grep { !/internal/ } $variables =~ /ngx_string\("(token_proxy_\w+)"\)/g;
-
-    is_deeply([grep { $directives !~ /`\$$_`/ } @variables], [],
-        'every variable is documented');
-}
-
-
-# Directives: contexts and syntax, as nginx sees them.
-{
-    my %flags = (http => 'MAIN', server => 'SRV', location => 'LOC');
-    my $source = slurp("$ROOT/ngx_http_token_module/ngx_http_token_module.c");
-
-    while ($directives =~ /^### (token_proxy\w*)\n\n(.*?)^\| Context: \| (.*?) \|$/gms) {
-        my ($name, $between, $contexts) = ($1, $2, $3);
-        my ($said) = $source =~ /\{ ngx_string\("$name"\),\s*([A-Z0-9_|\s]+),/;
-
-        next if !defined $said;
-
-        is(join(' ', sort grep { $said =~ /NGX_HTTP_$flags{$_}_CONF/ } keys %flags),
-            join(' ', sort $contexts =~ /\b(http|server|location)\b/g),
-            "$name: its contexts");
-        like($between, qr/^\| Syntax: \| [`*]*$name[*` ]/m, "$name: its syntax");
-    }
+    is(join(' ', sort(($said // '') =~ /\b(http|server|location)\b/g)),
+        join(' ', sort grep { $flags{$name} =~ /NGX_HTTP_$contexts{$_}_CONF/ }
+            keys %contexts), "$name: its contexts");
+    like($section{$name} // '', qr/^\| Syntax: \| [`*]*$name[*` ]/m,
+        "$name: its syntax");
 }
 
 
 # Links lead somewhere.
+my $links = 0;
+
 sub anchors {
     my ($text) = @_;
 
@@ -126,6 +123,8 @@ for my $document (@documents) {
     my $text = slurp("$ROOT/$document");
     my @links = $text =~ /\]\(((?!https?:)[^)\s]+)\)/g;
     my @dead;
+
+    $links += @links;
 
     for my $link (@links) {
         my ($file, $anchor) = split /#/, $link, 2;
@@ -141,4 +140,4 @@ for my $document (@documents) {
     unlike($text, qr/[ \t]$/m, "$document: no white space at the end of a line");
 }
 
-done_testing();
+cmp_ok($links, '>', 50, 'there are links');

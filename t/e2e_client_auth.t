@@ -12,7 +12,10 @@ use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Token::Cert;
 use Token::Server;
-use Token::Util qw($ROOT slurp work_dir);
+use Token::Util qw($ROOT need_npm slurp work_dir);
+
+need_npm('oidc-provider', 'jose');
+plan(tests => 75);
 
 my $dir = work_dir();
 my $SECRET = 'a-secret-of-more-than-64-bytes+%/=:"~' . 'x' x 40;
@@ -174,7 +177,6 @@ ok_token('public');
 $nginx->stop;
 close $_ for @stdin;
 waitpid $_, 0 for @pids;
-done_testing;
 
 
 sub make {

@@ -12,7 +12,10 @@ use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(decode_base64url encode_base64);
 use Token::Cert;
 use Token::Server;
-use Token::Util qw($ROOT spew work_dir);
+use Token::Util qw($ROOT need_npm spew work_dir);
+
+need_npm('oidc-provider', 'jose');
+plan(tests => 82);
 
 # Each of these characters is another one, or more, when it is form-encoded.
 my $SPECIAL = '%41+b c&d=e:f/g?"~';
@@ -156,7 +159,6 @@ my $nginx = Token::Server->new(
 $nginx->stop;
 close $_ for @stdin;
 waitpid $_, 0 for @pids;
-done_testing;
 
 
 # An authorization server, with a certificate or without: its issuer.

@@ -10,7 +10,10 @@ use HTTP::Tiny;
 use IPC::Open2 qw(open2);
 use JSON::PP qw(decode_json encode_json);
 use Token::Server;
-use Token::Util qw($ROOT);
+use Token::Util qw($ROOT need_npm);
+
+need_npm('oidc-provider', 'jose');
+plan(tests => 41);
 
 my $SECRET = 'a-secret-of-more-than-thirty-two-bytes';
 my @GRANTS = ('client_credentials', 'refresh_token', 'authorization_code');
@@ -117,7 +120,6 @@ for my $method (sort keys %METHODS) {
 $nginx->stop;
 close $in;
 waitpid $pid, 0;
-done_testing;
 
 
 sub new_token {

@@ -15,7 +15,10 @@ use POSIX ();
 use Test::More;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw(free_port spew);
+use Token::Util qw(free_port need_npm spew);
+
+need_npm('playwright-core');
+plan(tests => 34);
 
 my $t = dirname(abs_path(__FILE__));
 my $endpoint = Token::Endpoint->new;
@@ -124,4 +127,3 @@ kill KILL => $counter;
 waitpid $counter, 0;
 
 $nginx->stop;
-done_testing();

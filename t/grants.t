@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 39;
 use Token::Server;
 use Token::Util qw(free_port settled wait_for);
 
@@ -194,7 +194,6 @@ for my $location ('exchange_slow', 'exchange_slow_cached') {
 }
 
 $nginx->stop;
-done_testing;
 
 
 sub location {

@@ -3,7 +3,7 @@
 # the others as well; here is what is most likely to hold them.
 
 use lib 't/lib';
-use Token;
+use Token tests => 92;
 use Token::Util qw(slurp);
 
 use MIME::Base64 qw(encode_base64);

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 132;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Endpoint;
@@ -105,8 +105,6 @@ for my $case (
     like($output, $line, "nginx -t: $endpoint[0]");
     unlike($output, qr/my-code/, '... without the query');
 }
-
-done_testing;
 
 
 # The answer, and what is logged of it.

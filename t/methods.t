@@ -1,7 +1,7 @@
 # The methods of a caller.
 
 use lib 't/lib';
-use Token;
+use Token tests => 110;
 
 add_block_preprocessor(sub {
     my ($block) = @_;

@@ -3,7 +3,7 @@
 # a disk.
 
 use lib 't/lib';
-use Token;
+use Token tests => 291;
 use Token::Util qw(slurp);
 
 our $Token

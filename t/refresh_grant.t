@@ -1,7 +1,7 @@
 # A caller's own refresh token: sent on with the client's authentication.
 
 use lib 't/lib';
-use Token;
+use Token tests => 211;
 
 # --- form     the body of the caller's POST, as a form
 # --- inside   more lines of the token location, which answers /echo

@@ -2,7 +2,7 @@
 # hand in it.
 
 use lib 't/lib';
-use Token;
+use Token tests => 201;
 use Token::Util qw(nginx_since work_dir spew);
 
 my $dir = work_dir();

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 43;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -166,7 +166,6 @@ $nginx->start;
 $nginx->stop('QUIT');
 no_secrets($nginx, qr/secret-\d|changed-secret|another-secret|outside-secret|dots-secret/,
     map { encode_base64("id-$_:secret-$_", '') } 1, 2, $TENANTS);
-done_testing;
 
 
 sub secret { return spew($nginx->dir . "/secrets/$_[0]", "$_[1]\n") }

@@ -1,7 +1,7 @@
 # https endpoints: who is asked for a token is checked first.
 
 use lib 't/lib';
-use Token;
+use Token tests => 124;
 use Token::Cert;
 use Token::Util qw(work_dir);
 

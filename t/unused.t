@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More;
+use Test::More tests => 24;
 use Token::Server;
 use Token::Util qw($MODULE free_port slurp spew);
 
@@ -37,6 +37,9 @@ my @REQUESTS = (
     [GET => '/', { 'If-Modified-Since' => 'Fri, 31 Dec 2100 00:00:00 GMT' }],
 );
 
+my $USED = 'token_proxy on; token_proxy_endpoint http://127.0.0.1:1/; '
+    . 'token_proxy_client_id my-key; token_proxy_client_secret my-secret;';
+
 my $with = answers(1);
 my $without = answers(0);
 
@@ -50,16 +53,16 @@ for my $i (0 .. $#REQUESTS) {
 is_deeply($with->{log}, [], 'nothing in the error log');
 is($with->{fds}, $without->{fds}, 'no pipe and no event of its own');
 is($with->{debug}, 0, 'no debug line of the module: it has no part in any request');
-
-done_testing;
+cmp_ok(answers(1, "location = /used { $USED }")->{debug}, '>', 1,
+    'where it is used, there are some');
 
 
 sub answers {
-    my ($loaded) = @_;
+    my ($loaded, $more) = @_;
     my $nginx = Token::Server->new;
     my $lines = $server =~ s/PORT/$nginx->port/er;
 
-    $nginx->configure(http => $http, server => $lines);
+    $nginx->configure(http => $http, server => $lines . ($more // ''));
     spew($nginx->dir . '/html/index.html', "index\n");
     utime 1e9, 1e9, $nginx->dir . '/html/index.html';
 
@@ -77,11 +80,13 @@ sub answers {
     for my $request (@REQUESTS) {
         my $response = $nginx->request(@$request);
 
-        delete @$response{qw(url protocol redirects)};
+        delete @$response{qw(url protocol redirects sent received)};
         delete @{ $response->{headers} }{qw(date expires)};
         s/:\d+// for grep { defined } $response->{headers}{location};
         push @answers, $response;
     }
+
+    $nginx->get('/used') if $more;
 
     my @fds = grep { (readlink($_) // '') =~ /^(?:pipe|anon_inode):/ } glob "/proc/$pid/fd/*";
     my $log = $nginx->error_log;

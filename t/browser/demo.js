@@ -125,7 +125,8 @@ async function session(browser) {
   let page = await open(browser);
   like(await page.openSession('bad'), /Voxeet cannot be reached.* stand-in/,
     'the SDK without network: in words');
-  like(await page.openSession('bad'), /Voxeet cannot be reached/, 'and once more');
+  like(await page.openSession('bad'), /Voxeet cannot be reached/,
+    'the SDK without network, once more');
   await page.leave('session without network');
 
   page = await open(browser);

@@ -3,7 +3,7 @@ package Token;
 # Test::Nginx::Socket for the token module:
 #
 #     use lib 't/lib';
-#     use Token;
+#     use Token tests => 3;
 #
 #     run_tests();
 #
@@ -19,6 +19,9 @@ package Token;
 #     GET /token
 #     --- response_body chomp
 #     {"access_token":"the-access-token","refresh_token":"the-refresh-token"}
+#
+# The number is that of all checks in the file: one for the status, one for
+# each section that says what comes back, and the one below.
 #
 # Every block gets a token endpoint, a server of the same nginx, and the
 # credentials my-key and my-secret at http level, unless it names
@@ -53,7 +56,7 @@ use warnings;
 use File::Find qw(find);
 use MIME::Base64 qw(encode_base64);
 use Time::HiRes qw(sleep);
-use Token::Util qw(free_port work_dir wait_for slurp);
+use Token::Util qw(free_port work_dir wait_for slurp slurp_or_empty);
 
 BEGIN {
     $ENV{TEST_NGINX_PORT} = free_port();
@@ -175,7 +178,11 @@ sub status {
 
 
 sub import {
-    Test::Nginx::Socket->import(-package => 'main', 'no_plan');
+    my (undef, @plan) = @_;
+
+    die "use Token tests => NUMBER;\n" if ($plan[0] // '') ne 'tests';
+
+    Test::Nginx::Socket->import(-package => 'main', @plan);
     Test::Nginx::Socket::no_long_string();
     Test::Nginx::Socket::master_on();
     Test::Nginx::Socket::add_block_preprocessor(\&prepare);
@@ -235,23 +242,32 @@ sub check {
 }
 
 
-# "secret in file: line" for each secret in what nginx has written.
+# "secret in file: line" for each secret in what nginx has written, its error
+# log first of all.
 sub find_secrets {
     my ($block) = @_;
     my $root = $ENV{TEST_NGINX_SERVROOT};
     my $written = join '|', ($block->user_files // '') =~ /^>>> (\S+)/mg;
     my @secrets = (@SECRETS, split /\n/, $block->secrets // '');
     my @found;
+    my %read;
 
     find({ no_chdir => 1, wanted => sub {
         return if !-f || m{^\Q$root\E/conf/} || m{/html/(?:$written)$};
 
-        for my $line (split /\n/, slurp($_)) {
+        my $text = slurp_or_empty($_);    # a temporary file may be gone
+
+        $read{$_} = length $text;
+
+        for my $line (split /\n/, $text) {
             for my $secret (grep { length && $line =~ /\Q$_\E/ } @secrets) {
                 push @found, "$secret in $_: $line" if @found < 5;
             }
         }
     }}, $root);
+
+    push @found, 'nginx has written no error log'
+        if !$read{"$root/logs/error.log"};
 
     return @found;
 }

@@ -13,7 +13,8 @@ package Token::Server;
 #         connections => 4096,         # of a worker (1024)
 #     );
 #     $nginx->start;
-#     $nginx->get('/token');           # as HTTP::Tiny: {status, headers, content}
+#     $nginx->get('/token');           # as HTTP::Tiny: {status, headers, content},
+#                                      # and the times "sent" and "received"
 #     $nginx->raw("GET /token ...");   # all bytes until nginx closes
 #     $nginx->configure(server => '...'); $nginx->reload;
 #     kill KILL => ($nginx->workers)[0];
@@ -29,7 +30,9 @@ use warnings;
 use HTTP::Tiny;
 use IO::Socket::INET;
 use Scalar::Util qw(weaken);
-use Token::Util qw($NGINX $MODULE free_port work_dir wait_for slurp spew);
+use Time::HiRes qw(time);
+use Token::Util qw($NGINX $MODULE free_port work_dir wait_for slurp
+    slurp_or_empty spew);
 
 
 # Those that a test has left running, stopped before their directories go.
@@ -57,7 +60,7 @@ sub new {
 sub dir { $_[0]{dir} }
 sub port { $_[0]{port} }
 sub url { "http://127.0.0.1:$_[0]{port}$_[1]" }
-sub pid { slurp("$_[0]{dir}/logs/nginx.pid") =~ /(\d+)/ ? $1 : undef }
+sub pid { slurp_or_empty("$_[0]{dir}/logs/nginx.pid") =~ /(\d+)/ ? $1 : undef }
 sub error_log { slurp("$_[0]{dir}/logs/error.log") }
 sub access_log { slurp("$_[0]{dir}/logs/access.log") }
 
@@ -132,8 +135,8 @@ sub workers {
 
     $master //= $self->pid // return;
 
-    for (split ' ', slurp("/proc/$master/task/$master/children")) {
-        my $title = slurp("/proc/$_/cmdline");
+    for (split ' ', slurp_or_empty("/proc/$master/task/$master/children")) {
+        my $title = slurp_or_empty("/proc/$_/cmdline");
 
         push @workers, $_ if $title =~ /valgrind|worker process(?! is)/;
     }
@@ -194,7 +197,7 @@ sub DESTROY { local ($?, $!); $_[0]->stop }
 sub alive {
     my ($pid) = @_;
 
-    return kill(0, $pid) && slurp("/proc/$pid/stat") !~ /\) Z /;
+    return kill(0, $pid) && slurp_or_empty("/proc/$pid/stat") !~ /\) Z /;
 }
 
 
@@ -206,8 +209,11 @@ sub request {
     my ($self, $method, $path, $headers, $content) = @_;
     my $client = HTTP::Tiny->new(timeout => 10, max_redirect => 0);
 
-    return $client->request($method, $self->url($path),
+    my $sent = time;
+    my $response = $client->request($method, $self->url($path),
         { headers => $headers // {}, content => $content });
+
+    return { %$response, sent => $sent, received => time };
 }
 
 

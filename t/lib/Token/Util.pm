@@ -8,6 +8,7 @@ use warnings;
 use Exporter qw(import);
 use Cwd qw(abs_path);
 use File::Basename qw(basename dirname);
+use File::Find qw(find);
 use File::Path qw(make_path remove_tree);
 use IO::Socket::INET;
 use POSIX ();
@@ -16,7 +17,7 @@ use Time::HiRes qw(sleep time);
 use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
-    slurp spew nginx_since);
+    slurp slurp_or_empty spew nginx_since sources source need_npm);
 
 our $ROOT;
 
@@ -92,7 +93,7 @@ sub wait_for (&;$) {
 }
 
 
-# settled { number }: what it is when it has not changed for a while.
+# settled { number }: what it is when it has not changed for a second.
 sub settled (&) {
     my ($number) = @_;
     my ($last, $since) = ($number->(), time);
@@ -101,8 +102,8 @@ sub settled (&) {
         my $now = $number->();
 
         ($last, $since) = ($now, time) if $now != $last;
-        time - $since > 0.2;
-    };
+        time - $since > 1;
+    } 10;
 
     return $last;
 }
@@ -118,12 +119,64 @@ sub nginx_since {
 }
 
 
+# A test that reads a file which is not there has lost what it tests.
 sub slurp {
     my ($file) = @_;
 
-    open my $in, '<:raw', $file or return '';
+    open my $in, '<:raw', $file or die "$file: $!\n";
     local $/;
     return scalar(<$in>) // '';
+}
+
+
+# For what may not be there yet, or any more: a pid file, a process.
+sub slurp_or_empty {
+    my ($file) = @_;
+
+    return eval { slurp($file) } // '';
+}
+
+
+# All sources of the module (.c) in whatever folder, as many as "config" names
+# and no others.
+sub sources {
+    my %named = map { $_ => 1 } slurp("$ROOT/config") =~ m{/(ngx_http_token_\w+\.c)\b}g;
+    my %found;
+
+    find({ no_chdir => 1, wanted => sub {
+        push @{ $found{ basename($_) } }, $_ if /\.c$/;
+    }}, "$ROOT/ngx_http_token_module");
+
+    my @wrong = sort((grep { !$found{$_} } keys %named),
+        grep { !$named{$_} || @{ $found{$_} } > 1 } keys %found);
+
+    die "not once in \"config\" and once in ngx_http_token_module/: @wrong\n"
+        if @wrong;
+    die "fewer than 20 sources\n" if keys %found < 20;
+
+    my @sources = sort map { @$_ } values %found;
+
+    return @sources;
+}
+
+
+# source 'ngx_http_token_x.c': its text, in whatever folder it is.
+sub source {
+    my ($name) = @_;
+    my ($file) = grep { basename($_) eq $name } sources();
+
+    return slurp($file // die "no source $name\n");
+}
+
+
+# need_npm 'oidc-provider', ...: the test is skipped, and says why, where these
+# packages are missing, since npm could not be reached.
+sub need_npm {
+    my @missing = grep { !-d "$ROOT/t/node_modules/$_" } @_;
+
+    Test::Builder->new->skip_all("no @missing in t/node_modules: "
+        . '"npm ci" has not installed it') if @missing;
+    return;
 }
 
 
