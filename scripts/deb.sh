@@ -1,7 +1,7 @@
 # Sourced by build.sh: a Debian package for the installed nginx.
 # shellcheck shell=bash
 
-DEB_PACKAGES=(dpkg-dev debhelper nginx-dev libcjson-dev libssl-dev lintian)
+DEB_PACKAGES=(dpkg-dev debhelper nginx-dev libssl-dev lintian)
 
 
 # build_deb: build/deb/libnginx-mod-http-token_VERSION_ARCH.deb, with dh_nginx.

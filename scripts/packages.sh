@@ -13,7 +13,7 @@ TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
 # Packages that may be had in other ways, and so are asked for only where
 # their commands are missing.
 choose_packages() {
-    BUILD_PACKAGES=(make libcjson-dev libssl-dev libpcre2-dev zlib1g-dev)
+    BUILD_PACKAGES=(make libssl-dev libpcre2-dev zlib1g-dev)
     [[ $NGINX_SOURCE ]] || BUILD_PACKAGES+=(nginx nginx-dev)
 
     case ${CC%% *} in

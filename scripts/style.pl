@@ -47,7 +47,7 @@ for my $file (@ARGV) {
         # declarations of one block: names in one column
         if ($line =~ /^    (?:static )?(?:const )?(?:struct )?\w+(?: \w+)?( +\**)\w[^(]*;$/
             && $line !~ /^    (?:return|goto|break|continue|case)\b/
-            && $line =~ /^    (?:\w+_t|u_char|char|int|size_t|ssize_t|double|void|unsigned|struct \w+|static.*|const .*|cJSON|EVP_MD_CTX|uint\d+_t|int\d+_t)\s/)
+            && $line =~ /^    (?:\w+_t|u_char|char|int|size_t|ssize_t|double|void|unsigned|struct \w+|static.*|const .*|EVP_MD_CTX|uint\d+_t|int\d+_t)\s/)
         {
             my ($head) = $line =~ s/\[[^]]*\]//gr =~ /^(.*?\s\**)\w+(?:,|;| =)/;
 

@@ -550,7 +550,7 @@ is not a JSON object
 
 
 
-=== TEST 43: what cJSON would let pass, and RFC 8259 does not
+=== TEST 43: what lax parsers let pass, and RFC 8259 does not
 --- config
     location = /token {
         token_proxy           on;

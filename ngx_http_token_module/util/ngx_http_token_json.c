@@ -2,318 +2,193 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON in, the subset out.  cJSON parses what has escapes or is nested; what
- * is handed on are the bytes that were sent, so that numbers keep their digits
- * and strings their escapes.
+ * JSON in, the subset out.  One pass holds every byte to RFC 8259 and finds the
+ * members; what is handed on are the bytes that were sent, so that numbers keep
+ * their digits and strings their escapes.
  */
 
 
 #include "ngx_http_token_util.h"
 
-#include <cjson/cJSON.h>
-
 
 #define NGX_HTTP_TOKEN_MAX_MEMBERS   256
+#define NGX_HTTP_TOKEN_MAX_DEPTH     1000       /* of a member's value */
 #define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
 
 
-static ngx_int_t ngx_http_token_json_members(ngx_pool_t *pool, u_char *p,
-    u_char *last, ngx_array_t *members);
-static ngx_int_t ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos,
-    u_char *last, ngx_http_token_member_t *member);
-static ngx_int_t ngx_http_token_json_encode_name(ngx_pool_t *pool,
+/* a text that is being read */
+
+typedef struct {
+    u_char                         *p;
+    u_char                         *last;
+    ngx_uint_t                      depth;
+    ngx_pool_t                     *pool;
+    ngx_array_t                    *members;  /* of the outermost object */
+} ngx_http_token_json_t;
+
+
+static ngx_int_t ngx_http_token_json_list(ngx_http_token_json_t *j);
+static ngx_int_t ngx_http_token_json_add(ngx_http_token_json_t *j,
     ngx_http_token_member_t *member);
-static ngx_int_t ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos,
-    u_char *last, ngx_str_t *raw, ngx_str_t *string);
-static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p,
-    u_char *last, ngx_str_t *string);
-static u_char *ngx_http_token_json_skip_value(u_char *p, u_char *last);
-static ngx_int_t ngx_http_token_json_add(ngx_array_t *members,
-    ngx_http_token_member_t *member);
+static ngx_int_t ngx_http_token_json_value(ngx_http_token_json_t *j,
+    ngx_str_t *raw, ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_string(ngx_http_token_json_t *j,
+    ngx_str_t *string);
+static u_char *ngx_http_token_json_encode_name(u_char *p, u_char *last);
+static ngx_int_t ngx_http_token_json_escape(u_char **pos, u_char *last);
+static ngx_int_t ngx_http_token_json_utf8(u_char **pos, u_char *last);
+static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool,
+    ngx_str_t *string);
+static ngx_int_t ngx_http_token_json_number(ngx_http_token_json_t *j);
+static ngx_int_t ngx_http_token_json_digits(ngx_http_token_json_t *j);
+static ngx_int_t ngx_http_token_json_word(ngx_http_token_json_t *j,
+    char *word);
+static u_char ngx_http_token_json_next(ngx_http_token_json_t *j);
 static ngx_uint_t ngx_http_token_json_is_decimal(ngx_str_t *text);
-static u_char *ngx_http_token_json_space(u_char *p, u_char *last);
 
 
 ngx_int_t
 ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members)
 {
-    u_char  *p, *last;
+    ngx_int_t              rc;
+    ngx_http_token_json_t  j;
 
-    p = text->data;
-    last = text->data + text->len;
+    j.p = text->data;
+    j.last = text->data + text->len;
+    j.depth = 0;
+    j.pool = pool;
 
-    p = ngx_http_token_json_space(p, last);
-
-    if (p == last || *p != '{') {
+    if (ngx_http_token_json_next(&j) != '{') {
         return NGX_DECLINED;
     }
 
-    *members = ngx_array_create(pool, 8, sizeof(ngx_http_token_member_t));
-    if (*members == NULL) {
+    j.members = ngx_array_create(pool, 4, sizeof(ngx_http_token_member_t));
+    if (j.members == NULL) {
         return NGX_ERROR;
     }
 
-    return ngx_http_token_json_members(pool, p + 1, last, *members);
+    *members = j.members;
+
+    rc = ngx_http_token_json_list(&j);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    (void) ngx_http_token_json_next(&j);
+
+    return (j.p == j.last) ? NGX_OK : NGX_DECLINED;
 }
 
 
+/* an object or an array, RFC 8259 sections 4 and 5 */
+
 static ngx_int_t
-ngx_http_token_json_members(ngx_pool_t *pool, u_char *p, u_char *last,
-    ngx_array_t *members)
+ngx_http_token_json_list(ngx_http_token_json_t *j)
 {
+    u_char                   ch, end;
     ngx_int_t                rc;
+    ngx_uint_t               n;
     ngx_http_token_member_t  member;
 
-    p = ngx_http_token_json_space(p, last);
-
-    if (p != last && *p == '}') {
-        goto end;
+    if (j->depth > NGX_HTTP_TOKEN_MAX_DEPTH) {
+        return NGX_DECLINED;
     }
 
-    for ( ;; ) {
+    j->depth++;
 
-        rc = ngx_http_token_json_member(pool, &p, last, &member);
+    end = (*j->p++ == '{') ? '}' : ']';
+
+    for (n = 0; (ch = ngx_http_token_json_next(j)) != end; n++) {
+
+        if (n) {
+            if (ch != ',') {
+                return NGX_DECLINED;
+            }
+
+            j->p++;
+        }
+
+        if (end == '}') {
+
+            if (ngx_http_token_json_next(j) != '"') {
+                return NGX_DECLINED;
+            }
+
+            rc = ngx_http_token_json_value(j, &member.key, &member.name);
+
+            if (rc != NGX_OK) {
+                return rc;
+            }
+
+            if (ngx_http_token_json_next(j) != ':') {
+                return NGX_DECLINED;
+            }
+
+            j->p++;
+        }
+
+        ngx_str_null(&member.string);
+
+        rc = ngx_http_token_json_value(j, &member.value, &member.string);
+
+        if (rc == NGX_OK && j->depth == 1) {
+            rc = ngx_http_token_json_add(j, &member);
+        }
+
         if (rc != NGX_OK) {
             return rc;
         }
-
-        if (members->nelts == NGX_HTTP_TOKEN_MAX_MEMBERS) {
-            return NGX_DECLINED;
-        }
-
-        if (ngx_http_token_json_add(members, &member) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        p = ngx_http_token_json_space(p, last);
-
-        if (p == last) {
-            return NGX_DECLINED;
-        }
-
-        if (*p == '}') {
-            goto end;
-        }
-
-        if (*p++ != ',') {
-            return NGX_DECLINED;
-        }
     }
 
-end:
+    j->p++;
+    j->depth--;
 
-    p = ngx_http_token_json_space(p + 1, last);
-
-    return (p == last) ? NGX_OK : NGX_DECLINED;
+    return NGX_OK;
 }
 
 
+/* of two members with one name the last counts */
+
 static ngx_int_t
-ngx_http_token_json_member(ngx_pool_t *pool, u_char **pos, u_char *last,
+ngx_http_token_json_add(ngx_http_token_json_t *j,
     ngx_http_token_member_t *member)
 {
-    u_char     *p;
-    ngx_int_t   rc;
+    ngx_str_t                *name;
+    ngx_uint_t                i;
+    ngx_http_token_member_t  *m;
 
-    ngx_memzero(member, sizeof(ngx_http_token_member_t));
-
-    p = ngx_http_token_json_space(*pos, last);
-
-    if (p == last || *p != '"') {
+    if (j->members->nelts == NGX_HTTP_TOKEN_MAX_MEMBERS) {
         return NGX_DECLINED;
-    }
-
-    *pos = p;
-
-    rc = ngx_http_token_json_value(pool, pos, last, &member->key,
-                                   &member->name);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (member->key.len != member->name.len + 2
-        && ngx_http_token_json_encode_name(pool, member) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    p = ngx_http_token_json_space(*pos, last);
-
-    if (p == last || *p != ':') {
-        return NGX_DECLINED;
-    }
-
-    *pos = p + 1;
-
-    rc = ngx_http_token_json_value(pool, pos, last, &member->value,
-                                   &member->string);
-    if (rc != NGX_OK) {
-        return rc;
     }
 
     member->is_string = (member->value.data[0] == '"');
 
-    return NGX_OK;
-}
+    /* a name that needs no escapes is handed on without them */
 
+    name = &member->name;
 
-/* a name that needs no escapes is handed on without them */
-
-static ngx_int_t
-ngx_http_token_json_encode_name(ngx_pool_t *pool,
-    ngx_http_token_member_t *member)
-{
-    size_t   i;
-    u_char  *p;
-
-    for (i = 0; i < member->name.len; i++) {
-        p = &member->name.data[i];
-
-        if (*p < 0x20 || *p == '"' || *p == '\\') {
-            return NGX_OK;
-        }
+    if (member->key.len != name->len + 2
+        && ngx_http_token_json_encode_name(name->data, name->data + name->len)
+           == name->data + name->len)
+    {
+        member->key.data = name->data - 1;
+        member->key.len = name->len + 2;
     }
 
-    member->key.len = member->name.len + 2;
-    member->key.data = ngx_pnalloc(pool, member->key.len);
-    if (member->key.data == NULL) {
-        return NGX_ERROR;
-    }
+    m = j->members->elts;
 
-    p = member->key.data;
-
-    *p++ = '"';
-    p = ngx_cpymem(p, member->name.data, member->name.len);
-    *p = '"';
-
-    return NGX_OK;
-}
-
-
-/* the raw bytes of one value of any kind, and what they say if it's a string */
-
-static ngx_int_t
-ngx_http_token_json_value(ngx_pool_t *pool, u_char **pos, u_char *last,
-    ngx_str_t *raw, ngx_str_t *string)
-{
-    u_char     *p, *end;
-    ngx_int_t   rc;
-
-    p = ngx_http_token_json_space(*pos, last);
-
-    if (p == last) {
-        return NGX_DECLINED;
-    }
-
-    rc = NGX_OK;
-
-    if (*p == '"') {
-        end = ngx_http_token_json_strict_string(p, last);
-
-        if (end) {
-            rc = ngx_http_token_json_decode(pool, p, end, string);
-        }
-
-    } else if (*p == '-' || (*p >= '0' && *p <= '9')) {
-        end = ngx_http_token_json_strict_number(p, last);
-
-    } else {
-        end = ngx_http_token_json_skip_value(p, last);
-    }
-
-    if (end == NULL) {
-        return NGX_DECLINED;
-    }
-
-    raw->data = p;
-    raw->len = end - p;
-
-    *pos = end;
-
-    return rc;
-}
-
-
-/* what a string says: its own bytes if there is no escape */
-
-static ngx_int_t
-ngx_http_token_json_decode(ngx_pool_t *pool, u_char *p, u_char *last,
-    ngx_str_t *string)
-{
-    cJSON      *item;
-    ngx_int_t   rc;
-
-    string->data = p + 1;
-    string->len = last - p - 2;
-
-    if (memchr(string->data, '\\', string->len) == NULL) {
-        return NGX_OK;
-    }
-
-    item = cJSON_ParseWithLengthOpts((char *) p, last - p, NULL, 0);
-    if (item == NULL) {
-        return NGX_DECLINED;
-    }
-
-    rc = NGX_ERROR;
-
-    string->len = ngx_strlen(item->valuestring);
-    string->data = ngx_pnalloc(pool, string->len + 1);
-
-    if (string->data) {
-        ngx_memcpy(string->data, item->valuestring, string->len + 1);
-        rc = NGX_OK;
-    }
-
-    ngx_explicit_memzero(item->valuestring, string->len);
-
-    cJSON_Delete(item);
-
-    return rc;
-}
-
-
-/* arrays, objects, and words: to behind it, or NULL */
-
-static u_char *
-ngx_http_token_json_skip_value(u_char *p, u_char *last)
-{
-    cJSON       *item;
-    const char  *end;
-
-    item = cJSON_ParseWithLengthOpts((char *) p, last - p, &end, 0);
-    if (item == NULL) {
-        return NULL;
-    }
-
-    cJSON_Delete(item);
-
-    last = (u_char *) end;
-
-    return (ngx_http_token_json_strict(p, last) == NGX_OK) ? last : NULL;
-}
-
-
-static ngx_int_t
-ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
-{
-    ngx_uint_t                i;
-    ngx_http_token_member_t  *m;
-
-    m = members->elts;
-
-    for (i = 0; i < members->nelts; i++) {
-        if (m[i].name.len == member->name.len
-            && ngx_memcmp(m[i].name.data, member->name.data, m[i].name.len)
-               == 0)
+    for (i = 0; i < j->members->nelts; i++) {
+        if (m[i].name.len == name->len
+            && ngx_memcmp(m[i].name.data, name->data, name->len) == 0)
         {
             m[i] = *member;
             return NGX_OK;
         }
     }
 
-    m = ngx_array_push(members);
+    m = ngx_array_push(j->members);
     if (m == NULL) {
         return NGX_ERROR;
     }
@@ -321,6 +196,387 @@ ngx_http_token_json_add(ngx_array_t *members, ngx_http_token_member_t *member)
     *m = *member;
 
     return NGX_OK;
+}
+
+
+/* the bytes of a value, and what they say if it is a string */
+
+static ngx_int_t
+ngx_http_token_json_value(ngx_http_token_json_t *j, ngx_str_t *raw,
+    ngx_str_t *string)
+{
+    u_char     ch;
+    ngx_int_t  rc;
+
+    ch = ngx_http_token_json_next(j);
+
+    raw->data = j->p;
+
+    switch (ch) {
+
+    case '"':
+        rc = ngx_http_token_json_string(j, string);
+        break;
+
+    case '{': case '[':
+        rc = ngx_http_token_json_list(j);
+        break;
+
+    case 't':
+        rc = ngx_http_token_json_word(j, "true");
+        break;
+
+    case 'f':
+        rc = ngx_http_token_json_word(j, "false");
+        break;
+
+    case 'n':
+        rc = ngx_http_token_json_word(j, "null");
+        break;
+
+    default:
+        rc = ngx_http_token_json_number(j);
+    }
+
+    raw->len = j->p - raw->data;
+
+    return rc;
+}
+
+
+/* RFC 8259 section 7 */
+
+static ngx_int_t
+ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
+{
+    ngx_uint_t  escapes;
+
+    escapes = 0;
+
+    string->data = ++j->p;
+
+    for ( ;; ) {
+        j->p = ngx_http_token_json_encode_name(j->p, j->last);
+
+        if (j->p == j->last) {
+            return NGX_DECLINED;
+        }
+
+        if (*j->p == '"') {
+            break;
+        }
+
+        if (*j->p == '\\') {
+            escapes = 1;
+
+            if (ngx_http_token_json_escape(&j->p, j->last) == NGX_ERROR) {
+                return NGX_DECLINED;
+            }
+
+            continue;
+        }
+
+        if (ngx_http_token_json_utf8(&j->p, j->last) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+    }
+
+    string->len = j->p++ - string->data;
+
+    return (escapes && j->depth == 1)
+           ? ngx_http_token_json_decode(j->pool, string) : NGX_OK;
+}
+
+
+/*
+ * Passes over what stands for itself in a string: ASCII but for control
+ * characters, quotes and backslashes.  A token has hundreds of them: eight are
+ * looked at together, and the top bit of a byte is set if it is none of them.
+ * The quote, 0x22 ^ 0x02, is below 0x21 as control characters are.
+ */
+
+static u_char *
+ngx_http_token_json_encode_name(u_char *p, u_char *last)
+{
+    size_t    n;
+    uint64_t  w;
+
+    const uint64_t  ones = 0x0101010101010101;
+
+    for (n = (size_t) (last - p) / 8; n; n--) {
+
+        ngx_memcpy(&w, p, 8);
+
+        if ((w | ((w ^ ones * 0x02) - ones * 0x21) | ((w ^ ones * '\\') - ones))
+            & ones * 0x80)
+        {
+            break;
+        }
+
+        p += 8;
+    }
+
+    while (p < last && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+        p++;
+    }
+
+    return p;
+}
+
+
+/*
+ * The character that an escape stands for, or NGX_ERROR: also for "\u0000",
+ * which would end a C string.
+ */
+
+static ngx_int_t
+ngx_http_token_json_escape(u_char **pos, u_char *last)
+{
+    u_char     *p;
+    ngx_int_t   ch, low;
+
+    p = *pos;
+
+    if (last - p < 2) {
+        return NGX_ERROR;
+    }
+
+    *pos = p + 2;
+
+    switch (p[1]) {
+
+    case '"': case '\\': case '/':
+        return p[1];
+
+    case 'b':
+        return '\b';
+
+    case 'f':
+        return '\f';
+
+    case 'n':
+        return LF;
+
+    case 'r':
+        return CR;
+
+    case 't':
+        return '\t';
+
+    case 'u':
+        break;
+
+    default:
+        return NGX_ERROR;
+    }
+
+    ch = (last - p < 6) ? NGX_ERROR : ngx_hextoi(p + 2, 4);
+
+    if (ch <= 0) {
+        return NGX_ERROR;
+    }
+
+    *pos = p + 6;
+
+    if (ch < 0xd800 || ch > 0xdfff) {
+        return ch;
+    }
+
+    /* a surrogate pair, the high one first */
+
+    p += 6;
+
+    if (ch > 0xdbff || last - p < 6 || p[0] != '\\' || p[1] != 'u') {
+        return NGX_ERROR;
+    }
+
+    low = ngx_hextoi(p + 2, 4);
+
+    if (low < 0xdc00 || low > 0xdfff) {
+        return NGX_ERROR;
+    }
+
+    *pos = p + 6;
+
+    return 0x10000 + ((ch - 0xd800) << 10) + (low - 0xdc00);
+}
+
+
+/* nginx's decoder takes 0xf8 for 0xf0, and any byte from 0x80 to go on */
+
+static ngx_int_t
+ngx_http_token_json_utf8(u_char **pos, u_char *last)
+{
+    u_char    *p;
+    uint32_t   ch;
+
+    p = *pos;
+
+    ch = ngx_utf8_decode(pos, last - p);
+
+    if (ch > 0x10ffff || (ch >= 0xd800 && ch <= 0xdfff) || *p > 0xf4) {
+        return NGX_DECLINED;
+    }
+
+    while (++p < *pos) {
+        if ((*p & 0xc0) != 0x80) {
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* what a string says, between quotes; its escapes have been checked */
+
+static ngx_int_t
+ngx_http_token_json_decode(ngx_pool_t *pool, ngx_str_t *string)
+{
+    u_char     *p, *last, *dst;
+    ngx_int_t   ch;
+
+    p = string->data;
+    last = p + string->len;
+
+    dst = ngx_pnalloc(pool, string->len + 2);
+    if (dst == NULL) {
+        return NGX_ERROR;
+    }
+
+    *dst++ = '"';
+
+    string->data = dst;
+
+    while (p < last) {
+
+        if (*p != '\\') {
+            *dst++ = *p++;
+            continue;
+        }
+
+        ch = ngx_http_token_json_escape(&p, last);
+
+        /* RFC 3629 section 3 */
+
+        if (ch < 0x80) {
+            *dst++ = (u_char) ch;
+            continue;
+        }
+
+        if (ch < 0x800) {
+            *dst++ = (u_char) (0xc0 | (ch >> 6));
+
+        } else {
+            if (ch < 0x10000) {
+                *dst++ = (u_char) (0xe0 | (ch >> 12));
+
+            } else {
+                *dst++ = (u_char) (0xf0 | (ch >> 18));
+                *dst++ = (u_char) (0x80 | ((ch >> 12) & 0x3f));
+            }
+
+            *dst++ = (u_char) (0x80 | ((ch >> 6) & 0x3f));
+        }
+
+        *dst++ = (u_char) (0x80 | (ch & 0x3f));
+    }
+
+    *dst = '"';
+
+    string->len = dst - string->data;
+
+    return NGX_OK;
+}
+
+
+/* number = [ "-" ] int [ frac ] [ exp ], RFC 8259 section 6 */
+
+static ngx_int_t
+ngx_http_token_json_number(ngx_http_token_json_t *j)
+{
+    if (j->p < j->last && *j->p == '-') {
+        j->p++;
+    }
+
+    if (j->p < j->last && *j->p == '0') {
+        j->p++;
+
+    } else if (ngx_http_token_json_digits(j) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (j->p < j->last && *j->p == '.') {
+        j->p++;
+
+        if (ngx_http_token_json_digits(j) != NGX_OK) {
+            return NGX_DECLINED;
+        }
+    }
+
+    if (j->p < j->last && (*j->p == 'e' || *j->p == 'E')) {
+        j->p++;
+
+        if (j->p < j->last && (*j->p == '+' || *j->p == '-')) {
+            j->p++;
+        }
+
+        return ngx_http_token_json_digits(j);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_json_digits(ngx_http_token_json_t *j)
+{
+    u_char  *start;
+
+    start = j->p;
+
+    while (j->p < j->last && *j->p >= '0' && *j->p <= '9') {
+        j->p++;
+    }
+
+    return (j->p == start) ? NGX_DECLINED : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_json_word(ngx_http_token_json_t *j, char *word)
+{
+    size_t  len;
+
+    len = ngx_strlen(word);
+
+    if ((size_t) (j->last - j->p) < len || ngx_memcmp(j->p, word, len) != 0) {
+        return NGX_DECLINED;
+    }
+
+    j->p += len;
+
+    return NGX_OK;
+}
+
+
+/* the next character but for white space, or 0 at the end */
+
+static u_char
+ngx_http_token_json_next(ngx_http_token_json_t *j)
+{
+    u_char  ch;
+
+    for ( /* void */ ; j->p < j->last; j->p++) {
+
+        ch = *j->p;
+
+        if (ch != ' ' && ch != '\t' && ch != CR && ch != LF) {
+            return ch;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -372,7 +628,7 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
             return 0;
         }
 
-        /* the text does not end the answer: a quote or a brace follows */
+        /* a quote, a brace or a comma follows, which end a number */
 
         n = strtod((char *) text->data, &end);
 
@@ -415,44 +671,40 @@ ngx_int_t
 ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     ngx_array_t *fields, ngx_str_t *text)
 {
-    size_t                     len;
-    u_char                    *p;
-    ngx_str_t                 *name;
-    ngx_uint_t                 i, n;
-    ngx_http_token_member_t   *m, **chosen;
-
-    n = fields->nelts ? fields->nelts : members->nelts;
-
-    chosen = ngx_palloc(pool, (n + 1) * sizeof(ngx_http_token_member_t *));
-    if (chosen == NULL) {
-        return NGX_ERROR;
-    }
+    size_t                    len;
+    u_char                   *p;
+    ngx_str_t                *name;
+    ngx_uint_t                i, n;
+    ngx_http_token_member_t  *m, *member;
 
     m = members->elts;
     name = fields->elts;
     len = sizeof("{}") - 1;
 
-    for (i = 0; i < n; i++) {
-        chosen[i] = fields->nelts
-                    ? ngx_http_token_json_find(members, (char *) name[i].data)
-                    : &m[i];
+    /* as for all of them: no name is twice among the fields */
 
-        if (chosen[i]) {
-            len += chosen[i]->key.len + sizeof(":") - 1
-                   + chosen[i]->value.len + sizeof(",") - 1;
-        }
+    for (i = 0; i < members->nelts; i++) {
+        len += m[i].key.len + m[i].value.len + sizeof(":,") - 1;
     }
 
-    text->data = ngx_pnalloc(pool, len);
-    if (text->data == NULL) {
+    p = ngx_pnalloc(pool, len);
+    if (p == NULL) {
         return NGX_ERROR;
     }
 
-    p = text->data;
+    text->data = p;
+
     *p++ = '{';
 
+    n = fields->nelts ? fields->nelts : members->nelts;
+
     for (i = 0; i < n; i++) {
-        if (chosen[i] == NULL) {
+
+        member = fields->nelts
+                 ? ngx_http_token_json_find(members, (char *) name[i].data)
+                 : &m[i];
+
+        if (member == NULL) {
             continue;
         }
 
@@ -460,9 +712,9 @@ ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
             *p++ = ',';
         }
 
-        p = ngx_cpymem(p, chosen[i]->key.data, chosen[i]->key.len);
+        p = ngx_cpymem(p, member->key.data, member->key.len);
         *p++ = ':';
-        p = ngx_cpymem(p, chosen[i]->value.data, chosen[i]->value.len);
+        p = ngx_cpymem(p, member->value.data, member->value.len);
     }
 
     *p++ = '}';
@@ -470,15 +722,4 @@ ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     text->len = p - text->data;
 
     return NGX_OK;
-}
-
-
-static u_char *
-ngx_http_token_json_space(u_char *p, u_char *last)
-{
-    while (p < last && (*p == ' ' || *p == '\t' || *p == CR || *p == LF)) {
-        p++;
-    }
-
-    return p;
 }

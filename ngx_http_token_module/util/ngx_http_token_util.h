@@ -23,13 +23,6 @@
 ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
-/* Holds what cJSON has taken to RFC 8259: NGX_OK or NGX_DECLINED. */
-ngx_int_t ngx_http_token_json_strict(u_char *p, u_char *last);
-
-/* The end of a string or number (RFC 8259 sections 7 and 6), or NULL. */
-u_char *ngx_http_token_json_strict_string(u_char *p, u_char *last);
-u_char *ngx_http_token_json_strict_number(u_char *p, u_char *last);
-
 /*
  * The lifetime in milliseconds, of expires_in as a number or a string with a
  * number: at most ten years, 0 if it is not positive, -1 if there is none.
