@@ -29,14 +29,21 @@
 #define NGX_HTTP_TOKEN_DIGEST_LEN  32
 
 
+/* a place in a configuration file */
+
+typedef struct {
+    u_char                         *file;
+    ngx_uint_t                      line;
+} ngx_http_token_pos_t;
+
+
 /* VALUE: a literal, env:NAME, file:PATH, or a string with variables */
 
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
     ngx_uint_t                      is_file;  /* what it evaluates to: a path */
-    u_char                         *file;     /* where it was configured */
-    ngx_uint_t                      line;
+    ngx_http_token_pos_t            pos;
 } ngx_http_token_value_t;
 
 
@@ -111,6 +118,55 @@ typedef struct {
     ngx_uint_t                      set;      /* at this very level */
     ngx_str_t                       challenge;  /* empty if off */
 } ngx_http_token_basic_conf_t;
+
+
+typedef struct {
+    ngx_http_token_value_t         *client_id;
+    ngx_http_token_value_t         *client_secret;
+    ngx_uint_t                      method;
+    ngx_uint_t                      form;     /* encoding=form */
+    ngx_str_t                       alg_name; /* alg= */
+    ngx_http_token_key_t           *private_key;
+    ngx_str_t                       key_id;
+    ngx_http_complex_value_t       *audience; /* the endpoint if NULL */
+
+    /* made when the configuration has been read */
+
+    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
+    ngx_str_t                       identity; /* of keys and certificates */
+} ngx_http_token_auth_conf_t;
+
+
+typedef struct {
+    ngx_shm_zone_t                 *zone;     /* NULL for "off" */
+    ngx_http_token_pos_t            pos;      /* of token_proxy_cache */
+    ngx_http_complex_value_t       *key;
+    time_t                          default_ttl;
+    ngx_msec_t                      refresh_before;
+    ngx_uint_t                      refresh_percent;  /* if not 0 */
+    ngx_msec_t                      lock_timeout;
+    ngx_msec_t                      backoff_min;
+    ngx_msec_t                      backoff_max;
+} ngx_http_token_cache_conf_t;
+
+
+typedef struct {
+    ngx_str_t                       name;     /* of a token location */
+    ngx_http_token_pos_t            pos;      /* of token_proxy_bearer */
+    ngx_uint_t                      own;      /* it stands here */
+    ngx_str_t                       header;
+    ngx_str_t                       scheme;   /* with its space, if any */
+    ngx_array_t                    *retry;    /* ngx_uint_t, or NULL */
+
+    /* made when the configuration has been read */
+
+    ngx_http_token_loc_conf_t      *location;
+    ngx_http_token_loc_conf_t      *outer;    /* of an "if" */
+    u_char                         *lowcase;
+    ngx_http_handler_pt             handler;  /* that stood there */
+    ngx_int_t                       variable; /* $http_ and its name */
+    ngx_uint_t                      grpc;     /* grpc_pass */
+} ngx_http_token_bearer_conf_t;
 
 
 /* what is known of a request's Origin */
@@ -219,20 +275,11 @@ struct ngx_http_token_fetch_s {
 
 struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      enable;
-    u_char                         *file;     /* where token_proxy stands */
-    ngx_uint_t                      line;
+    ngx_http_token_pos_t            pos;      /* of token_proxy */
 
     ngx_http_complex_value_t       *endpoint;
     ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
 
-    ngx_http_token_value_t         *client_id;
-    ngx_http_token_value_t         *client_secret;
-    ngx_uint_t                      auth_method;
-    ngx_uint_t                      auth_form;      /* encoding=form */
-    ngx_str_t                       auth_alg;       /* alg= */
-    ngx_http_token_key_t           *private_key;
-    ngx_str_t                       key_id;
-    ngx_http_complex_value_t       *audience;       /* the endpoint if NULL */
     ngx_str_t                       grant_type;
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
     time_t                          file_valid;     /* with variables */
@@ -245,39 +292,14 @@ struct ngx_http_token_loc_conf_s {
     ngx_flag_t                      ssl_verify;
     ngx_str_t                       ssl_trusted_certificate;
 
+    ngx_http_token_auth_conf_t      auth;
+    ngx_http_token_cache_conf_t     cache;
     ngx_http_token_cors_conf_t      cors;
     ngx_http_token_basic_conf_t     basic;
-
-    ngx_shm_zone_t                 *cache;    /* NULL for "off" */
-    u_char                         *cache_file; /* where it stands */
-    ngx_uint_t                      cache_line;
-    ngx_http_complex_value_t       *cache_key;
-    time_t                          cache_default_ttl;
-    ngx_msec_t                      refresh_before;
-    ngx_uint_t                      refresh_percent;  /* if not 0 */
-    ngx_msec_t                      lock_timeout;
-    ngx_msec_t                      backoff_min;
-    ngx_msec_t                      backoff_max;
-
-    ngx_str_t                       bearer;   /* a token location's name */
-    u_char                         *bearer_file;
-    ngx_uint_t                      bearer_line;
-    ngx_uint_t                      bearer_own;     /* it stands here */
-    ngx_str_t                       bearer_header;
-    ngx_str_t                       bearer_scheme; /* with its space, if any */
-    ngx_array_t                    *bearer_retry;  /* ngx_uint_t, or NULL */
+    ngx_http_token_bearer_conf_t    bearer;
 
     /* made when the configuration has been read */
 
-    ngx_http_token_loc_conf_t      *bearer_location;
-    ngx_http_token_loc_conf_t      *bearer_outer;     /* of an "if" */
-    u_char                         *bearer_lowcase;
-    ngx_http_handler_pt             bearer_handler;   /* that stood there */
-    ngx_int_t                       bearer_variable;  /* $http_ and its name */
-    ngx_uint_t                      bearer_grpc;      /* grpc_pass */
-
-    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
-    ngx_str_t                       identity; /* of keys and certificates */
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of it is */
     u_char                         *digest;   /* of it, if all of it is */
@@ -305,7 +327,7 @@ typedef struct {
 /* what auth_request asks */
 
 typedef struct {
-    ngx_http_core_srv_conf_t       *server;
+    ngx_http_core_srv_conf_t       *cscf;
     ngx_str_t                       uri;
 } ngx_http_token_check_t;
 

@@ -44,14 +44,14 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_credential,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, client_id),
+      offsetof(ngx_http_token_loc_conf_t, auth.client_id),
       NULL },
 
     { ngx_string("token_proxy_client_secret"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_credential,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, client_secret),
+      offsetof(ngx_http_token_loc_conf_t, auth.client_secret),
       NULL },
 
     { ngx_string("token_proxy_auth_method"),
@@ -72,14 +72,14 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_key_id,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, key_id),
+      offsetof(ngx_http_token_loc_conf_t, auth.key_id),
       NULL },
 
     { ngx_string("token_proxy_assertion_audience"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_audience,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, audience),
+      offsetof(ngx_http_token_loc_conf_t, auth.audience),
       NULL },
 
     { ngx_string("token_proxy_grant_type"),
@@ -192,14 +192,14 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_set_complex_value_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, cache_key),
+      offsetof(ngx_http_token_loc_conf_t, cache.key),
       NULL },
 
     { ngx_string("token_proxy_cache_default_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_sec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, cache_default_ttl),
+      offsetof(ngx_http_token_loc_conf_t, cache.default_ttl),
       NULL },
 
     { ngx_string("token_proxy_refresh_before"),
@@ -213,7 +213,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, lock_timeout),
+      offsetof(ngx_http_token_loc_conf_t, cache.lock_timeout),
       &ngx_http_token_not_zero },
 
     { ngx_string("token_proxy_retry_backoff"),
@@ -366,7 +366,7 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_bearer_init(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK) {
         return NGX_ERROR;
     }
 
@@ -484,57 +484,29 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     /*
      * set by ngx_pcalloc():
      *
+     *     conf->pos = { NULL, 0 };
      *     conf->endpoint = NULL;
      *     conf->upstream = NULL;
-     *     conf->auth_form = 0;
-     *     conf->auth_alg = { 0, NULL };
-     *     conf->key_id = { 0, NULL };
-     *     conf->audience = NULL;
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;
      *     conf->ssl_trusted_certificate = { 0, NULL };
-     *     conf->cache_file = NULL;
-     *     conf->cache_line = 0;
-     *     conf->cache_key = NULL;
-     *     conf->refresh_percent = 0;
-     *     conf->alg = NULL;
-     *     conf->identity = { 0, NULL };
-     *     conf->bearer = { 0, NULL };
-     *     conf->bearer_header = { 0, NULL };
-     *     conf->bearer_scheme = { 0, NULL };
-     *     conf->bearer_location = NULL;
-     *     conf->request = { 0 };
-     *     conf->constant = 0;
-     *     conf->digest = NULL;
-     *     conf->fields_hash = 0;
-     *     conf->allow = { 0, NULL };
-     *     conf->error_pages = NULL;
-     *     conf->proxy_handler = NULL;
-     *     conf->answer_conf = NULL;
-     *     conf->fetch_connection = NULL;
+     *
+     * and all that is made when the configuration has been read
      */
 
     conf->enable = NGX_CONF_UNSET;
-    conf->client_id = NGX_CONF_UNSET_PTR;
-    conf->client_secret = NGX_CONF_UNSET_PTR;
-    conf->auth_method = NGX_CONF_UNSET_UINT;
-    conf->private_key = NGX_CONF_UNSET_PTR;
     conf->params = NGX_CONF_UNSET_PTR;
     conf->file_valid = NGX_CONF_UNSET;
     conf->refresh_grant = NGX_CONF_UNSET;
     conf->fields = NGX_CONF_UNSET_PTR;
     conf->max_response_size = NGX_CONF_UNSET_SIZE;
     conf->ssl_verify = NGX_CONF_UNSET;
-    conf->cache = NGX_CONF_UNSET_PTR;
-    conf->bearer_retry = NGX_CONF_UNSET_PTR;
-    conf->cache_default_ttl = NGX_CONF_UNSET;
-    conf->refresh_before = NGX_CONF_UNSET_MSEC;
-    conf->lock_timeout = NGX_CONF_UNSET_MSEC;
-    conf->backoff_min = NGX_CONF_UNSET_MSEC;
-    conf->backoff_max = NGX_CONF_UNSET_MSEC;
 
+    ngx_http_token_auth_create(&conf->auth);
+    ngx_http_token_cache_create(&conf->cache);
     ngx_http_token_cors_create(&conf->cors);
     ngx_http_token_basic_create(&conf->basic);
+    ngx_http_token_bearer_create(&conf->bearer);
 
     return conf;
 }

@@ -41,7 +41,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
-    zone = tlcf->cache->data;
+    zone = tlcf->cache.zone->data;
     copy = NULL;
     rc = NGX_OK;
 
@@ -324,16 +324,16 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
 
     tlcf = fetch->request->tlcf;
 
-    backoff = tlcf->backoff_min;
+    backoff = tlcf->cache.backoff_min;
 
-    for (n = tn->failures; n && backoff < tlcf->backoff_max; n--) {
+    for (n = tn->failures; n && backoff < tlcf->cache.backoff_max; n--) {
         backoff *= 2;
     }
 
     /* a quarter more at random, lest a fleet comes back in step */
 
     backoff += ngx_random() % (backoff / 4 + 1);
-    backoff = ngx_min(backoff, tlcf->backoff_max);
+    backoff = ngx_min(backoff, tlcf->cache.backoff_max);
 
     if ((ngx_msec_t) fetch->retry_after * 1000 > backoff) {
         backoff = (ngx_msec_t) fetch->retry_after * 1000;
@@ -432,5 +432,5 @@ ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
 ngx_msec_t
 ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf)
 {
-    return ngx_max(tlcf->lock_timeout / 4, 100);
+    return ngx_max(tlcf->cache.lock_timeout / 4, 100);
 }

@@ -52,7 +52,7 @@ ngx_http_token_cache_fetch(ngx_http_request_t *r,
         fetch.request = request;
         fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
-        ngx_http_token_cache_fetch_end(tlcf->cache->data, digest, lease,
+        ngx_http_token_cache_fetch_end(tlcf->cache.zone->data, digest, lease,
                                        &fetch, NULL);
         return;
     }
@@ -96,7 +96,7 @@ ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
     fetch->data = refresh;
 
     refresh->fetch = fetch;
-    refresh->zone = request->tlcf->cache->data;
+    refresh->zone = request->tlcf->cache.zone->data;
     refresh->start = ngx_http_token_now();
 
     refresh->renewal.handler = ngx_http_token_cache_fetch_renew;
@@ -204,7 +204,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
     lifetime = ngx_http_token_json_lifetime(fetch->members);
 
     if (lifetime == -1) {
-        lifetime = (int64_t) tlcf->cache_default_ttl * 1000;
+        lifetime = (int64_t) tlcf->cache.default_ttl * 1000;
     }
 
     if (lifetime <= 0) {

@@ -36,13 +36,13 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
     w->resume = resume;
     w->scheme = scheme;
 
-    if (request->tlcf->cache == NULL || request->refresh_grant) {
+    if (request->tlcf->cache.zone == NULL || request->refresh_grant) {
         *rc = ngx_http_token_uncached_start(w);
         return &w->result;
     }
 
     w->result.cache_status = NGX_HTTP_TOKEN_CACHE_HIT;
-    w->zone = request->tlcf->cache->data;
+    w->zone = request->tlcf->cache.zone->data;
 
     w->digest = ngx_http_token_request_digest(r, request);
     if (w->digest == NULL) {
@@ -217,8 +217,8 @@ ngx_http_token_uncached_handler(ngx_http_token_fetch_t *fetch)
 
     tlcf = fetch->request->tlcf;
 
-    if (tlcf->cache) {
-        ngx_http_token_cache_count(tlcf->cache->data, fetch);
+    if (tlcf->cache.zone) {
+        ngx_http_token_cache_count(tlcf->cache.zone->data, fetch);
     }
 
     w->fetch = NULL;

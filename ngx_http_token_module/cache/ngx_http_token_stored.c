@@ -189,9 +189,9 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
     stored->asked = start;
     stored->expires = start + lifetime;
 
-    before = tlcf->refresh_percent
-             ? lifetime * (int64_t) tlcf->refresh_percent / 100
-             : (int64_t) tlcf->refresh_before;
+    before = tlcf->cache.refresh_percent
+             ? lifetime * (int64_t) tlcf->cache.refresh_percent / 100
+             : (int64_t) tlcf->cache.refresh_before;
 
     /* some of its life a token is used, whatever was configured */
 

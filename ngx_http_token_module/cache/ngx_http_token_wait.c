@@ -97,7 +97,8 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
     w->waiting = 1;
 
     if (w->digest) {
-        w->deadline = ngx_current_msec + w->token_request->tlcf->lock_timeout;
+        w->deadline = ngx_current_msec
+                      + w->token_request->tlcf->cache.lock_timeout;
 
         w->queued = 1;
         ngx_queue_insert_tail(&ngx_http_token_waiters[w->digest[0]],

@@ -48,7 +48,7 @@ ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t        *value;
     ngx_conf_enum_t  *method;
 
-    if (tlcf->auth_method != NGX_CONF_UNSET_UINT) {
+    if (tlcf->auth.method != NGX_CONF_UNSET_UINT) {
         return "is duplicate";
     }
 
@@ -67,7 +67,7 @@ ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    tlcf->auth_method = method->value;
+    tlcf->auth.method = method->value;
 
     if (cf->args->nelts == 2) {
         return NGX_CONF_OK;
@@ -83,10 +83,10 @@ ngx_http_token_auth_parameter(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 {
     ngx_uint_t  basic, jwt;
 
-    basic = (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+    basic = (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
 
-    jwt = (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
-           || tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+    jwt = (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
+           || tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
 
     if (ngx_strncmp(value->data, "encoding=", 9) == 0 && !basic) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -105,11 +105,11 @@ ngx_http_token_auth_parameter(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
             return NGX_CONF_ERROR;
         }
 
-        tlcf->auth_alg.data = value->data + 4;
-        tlcf->auth_alg.len = value->len - 4;
+        tlcf->auth.alg_name.data = value->data + 4;
+        tlcf->auth.alg_name.len = value->len - 4;
 
-        if (tlcf->auth_alg.len
-            && ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
+        if (tlcf->auth.alg_name.len
+            && ngx_http_token_find_alg(tlcf->auth.method, &tlcf->auth.alg_name,
                                        NULL))
         {
             return NGX_CONF_OK;
@@ -117,12 +117,12 @@ ngx_http_token_auth_parameter(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown algorithm \"%V\" of this method in \"%V\"",
-                           &tlcf->auth_alg, directive);
+                           &tlcf->auth.alg_name, directive);
         return NGX_CONF_ERROR;
     }
 
     if (basic && ngx_strcmp(value->data, "encoding=form") == 0) {
-        tlcf->auth_form = 1;
+        tlcf->auth.form = 1;
         return NGX_CONF_OK;
     }
 
@@ -146,7 +146,7 @@ ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_pool_cleanup_t    *cln;
     ngx_http_token_key_t  *key;
 
-    if (tlcf->private_key != NGX_CONF_UNSET_PTR) {
+    if (tlcf->auth.private_key != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
@@ -170,14 +170,13 @@ ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     cln->data = key;
 
     key->name = value[1];
-    key->file = cf->conf_file->file.name.data;
-    key->line = cf->conf_file->line;
+    key->pos = ngx_http_token_conf_pos(cf);
 
     if (ngx_http_token_load_key(cf, key) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    tlcf->private_key = key;
+    tlcf->auth.private_key = key;
 
     return NGX_CONF_OK;
 }
@@ -189,7 +188,8 @@ ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
     BIO        *bio;
     ngx_str_t   text, *directive;
 
-    if (ngx_http_token_value_file(cf, &key->name, &text) != NGX_CONF_OK) {
+    if (ngx_http_token_value_file(cf, &key->pos, &key->name,
+                                  &text) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -275,11 +275,11 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
 
-    if (rv != NGX_CONF_OK || tlcf->audience->lengths) {
+    if (rv != NGX_CONF_OK || tlcf->auth.audience->lengths) {
         return rv;
     }
 
-    wrong = ngx_http_token_check_credential(&tlcf->audience->value);
+    wrong = ngx_http_token_check_credential(&tlcf->auth.audience->value);
 
     if (wrong) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the value of \"%V\" %s",
@@ -292,15 +292,28 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 void
-ngx_http_token_auth_merge(ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf)
+ngx_http_token_auth_create(ngx_http_token_auth_conf_t *conf)
 {
-    if (conf->auth_method == NGX_CONF_UNSET_UINT) {
-        conf->auth_form = prev->auth_form;
-        conf->auth_alg = prev->auth_alg;
+    conf->client_id = NGX_CONF_UNSET_PTR;
+    conf->client_secret = NGX_CONF_UNSET_PTR;
+    conf->method = NGX_CONF_UNSET_UINT;
+    conf->private_key = NGX_CONF_UNSET_PTR;
+}
+
+
+char *
+ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
+    ngx_http_token_auth_conf_t *conf)
+{
+    ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
+    ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
+
+    if (conf->method == NGX_CONF_UNSET_UINT) {
+        conf->form = prev->form;
+        conf->alg_name = prev->alg_name;
     }
 
-    ngx_conf_merge_uint_value(conf->auth_method, prev->auth_method,
+    ngx_conf_merge_uint_value(conf->method, prev->method,
                               NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
     ngx_conf_merge_ptr_value(conf->private_key, prev->private_key, NULL);
     ngx_conf_merge_str_value(conf->key_id, prev->key_id, "");
@@ -308,21 +321,23 @@ ngx_http_token_auth_merge(ngx_http_token_loc_conf_t *prev,
     if (conf->audience == NULL) {
         conf->audience = prev->audience;
     }
+
+    return NGX_CONF_OK;
 }
 
 
 char *
 ngx_http_token_auth_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
-        || tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT)
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
+        || tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT)
     {
         if (ngx_http_token_choose_alg(cf, tlcf) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
 
     } else {
-        tlcf->audience = NULL;
+        tlcf->auth.audience = NULL;
     }
 
     return ngx_http_token_auth_init_identity(cf, tlcf);
@@ -334,21 +349,22 @@ ngx_http_token_choose_alg(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     ngx_http_token_value_t  *secret;
 
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
         return ngx_http_token_check_key(cf, tlcf);
     }
 
-    tlcf->alg = ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
-                                        NULL);
-    secret = tlcf->client_secret;
+    tlcf->auth.alg = ngx_http_token_find_alg(tlcf->auth.method,
+                                             &tlcf->auth.alg_name,
+                                             NULL);
+    secret = tlcf->auth.client_secret;
 
     if (secret->complex == NULL
-        && secret->text.len * 8 < (size_t) tlcf->alg->bits)
+        && secret->text.len * 8 < (size_t) tlcf->auth.alg->bits)
     {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+        ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->pos, 0,
                            "the client secret is shorter than the %d bytes "
-                           "that RFC 7518 wants for %V", tlcf->alg->bits / 8,
-                           &tlcf->alg->name);
+                           "that RFC 7518 wants for %V",
+                           tlcf->auth.alg->bits / 8, &tlcf->auth.alg->name);
     }
 
     return NGX_CONF_OK;
@@ -361,24 +377,25 @@ ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     ngx_str_t              text, signature;
     ngx_http_token_key_t  *key;
 
-    key = tlcf->private_key;
+    key = tlcf->auth.private_key;
 
     if (key == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
                            "\"token_proxy_auth_method private_key_jwt\" needs "
                            "\"token_proxy_private_key\"");
         return NGX_CONF_ERROR;
     }
 
-    tlcf->alg = ngx_http_token_find_alg(tlcf->auth_method, &tlcf->auth_alg,
-                                        key->pkey);
+    tlcf->auth.alg = ngx_http_token_find_alg(tlcf->auth.method,
+                                             &tlcf->auth.alg_name,
+                                             key->pkey);
 
     ngx_str_set(&text, "any");
 
     /* some keys are restricted in ways of their own */
 
-    if (tlcf->alg
-        && ngx_http_token_sign(cf->temp_pool, tlcf->alg, key->pkey, &text,
+    if (tlcf->auth.alg
+        && ngx_http_token_sign(cf->temp_pool, tlcf->auth.alg, key->pkey, &text,
                                &signature)
            == NGX_OK)
     {
@@ -387,12 +404,13 @@ ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ERR_clear_error();
 
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                  "key \"%V\" of \"token_proxy_private_key\" does not fit "
-                  "%s%V of \"token_proxy_auth_method private_key_jwt\" "
-                  "in %s:%ui", &key->name,
-                  tlcf->auth_alg.len ? "algorithm " : "any algorithm",
-                  &tlcf->auth_alg, key->file, key->line);
+    ngx_http_token_log(NGX_LOG_EMERG, cf, &key->pos, 0,
+                       "key \"%V\" of \"token_proxy_private_key\" does not fit "
+                       "%s%V of \"token_proxy_auth_method private_key_jwt\"",
+                       &key->name,
+                       tlcf->auth.alg_name.len ? "algorithm "
+                                               : "any algorithm",
+                       &tlcf->auth.alg_name);
 
     return NGX_CONF_ERROR;
 }
@@ -416,8 +434,8 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_str_null(&certificate);
     ngx_memzero(digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
-        && ngx_http_token_fingerprint(tlcf->private_key->pkey, digest)
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+        && ngx_http_token_fingerprint(tlcf->auth.private_key->pkey, digest)
            != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -435,21 +453,23 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
 
     /* each part ends with a NUL, or has one length */
 
-    tlcf->identity.len = NGX_HTTP_TOKEN_DIGEST_LEN + tlcf->key_id.len + 1
-                         + certificate.len + 1
-                         + (tlcf->alg ? tlcf->alg->name.len : 0);
+    tlcf->auth.identity.len = NGX_HTTP_TOKEN_DIGEST_LEN
+                              + tlcf->auth.key_id.len + 1
+                              + certificate.len + 1
+                              + (tlcf->auth.alg ? tlcf->auth.alg->name.len
+                                                : 0);
 
-    p = ngx_pnalloc(cf->pool, tlcf->identity.len);
+    p = ngx_pnalloc(cf->pool, tlcf->auth.identity.len);
     if (p == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    tlcf->identity.data = p;
+    tlcf->auth.identity.data = p;
 
     p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
-    if (tlcf->key_id.len) {
-        p = ngx_cpymem(p, tlcf->key_id.data, tlcf->key_id.len);
+    if (tlcf->auth.key_id.len) {
+        p = ngx_cpymem(p, tlcf->auth.key_id.data, tlcf->auth.key_id.len);
     }
 
     *p++ = '\0';
@@ -460,8 +480,8 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
 
     *p++ = '\0';
 
-    if (tlcf->alg) {
-        ngx_memcpy(p, tlcf->alg->name.data, tlcf->alg->name.len);
+    if (tlcf->auth.alg) {
+        ngx_memcpy(p, tlcf->auth.alg->name.data, tlcf->auth.alg->name.len);
     }
 
     return NGX_CONF_OK;

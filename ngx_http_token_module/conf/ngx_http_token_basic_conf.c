@@ -63,6 +63,7 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
     char                    *wrong;
     ngx_str_t               *value;
     ngx_uint_t               i;
+    ngx_http_token_pos_t     pos;
     ngx_http_token_user_t   *user;
     ngx_http_token_value_t   password;
 
@@ -99,7 +100,11 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
         }
     }
 
-    if (ngx_http_token_compile_value(cf, &value[2], &password) != NGX_CONF_OK) {
+    pos = ngx_http_token_conf_pos(cf);
+
+    if (ngx_http_token_compile_value(cf, &pos, &value[2], &password)
+        != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -229,7 +234,7 @@ ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
             return NGX_CONF_OK;
         }
 
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
                            "\"token_proxy_auth_basic_user\" needs "
                            "\"token_proxy_auth_basic\", without it everybody "
                            "may call");
@@ -237,7 +242,7 @@ ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     }
 
     if (basic->users == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
                            "\"token_proxy_auth_basic\" needs "
                            "\"token_proxy_auth_basic_user\", without it nobody "
                            "may call");

@@ -9,8 +9,6 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_bearer_register(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *conf);
 static ngx_int_t ngx_http_token_bearer_add_check(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf);
 static void ngx_http_token_bearer_content(ngx_http_token_location_t *location);
@@ -44,14 +42,14 @@ ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_t  *value;
 
-    if (tlcf->bearer.data) {
+    if (tlcf->bearer.name.data) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
-        ngx_str_set(&tlcf->bearer, "");
+        ngx_str_set(&tlcf->bearer.name, "");
         return NGX_CONF_OK;
     }
 
@@ -59,10 +57,9 @@ ngx_http_token_set_bearer(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "needs the name of a token location";
     }
 
-    tlcf->bearer = value[1];
-    tlcf->bearer_own = 1;
-    tlcf->bearer_file = cf->conf_file->file.name.data;
-    tlcf->bearer_line = cf->conf_file->line;
+    tlcf->bearer.name = value[1];
+    tlcf->bearer.own = 1;
+    tlcf->bearer.pos = ngx_http_token_conf_pos(cf);
 
     return NGX_CONF_OK;
 }
@@ -78,7 +75,7 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
     u_char      ch, *p;
     ngx_str_t  *value, *name;
 
-    if (tlcf->bearer_header.data) {
+    if (tlcf->bearer.header.data) {
         return "is duplicate";
     }
 
@@ -107,8 +104,8 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
         }
     }
 
-    tlcf->bearer_header = value[1];
-    ngx_str_set(&tlcf->bearer_scheme, "");
+    tlcf->bearer.header = value[1];
+    ngx_str_set(&tlcf->bearer.scheme, "");
 
     if (cf->args->nelts == 3) {
 
@@ -122,14 +119,14 @@ ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_OK;
         }
 
-        tlcf->bearer_scheme.len = value[2].len + 1;
-        tlcf->bearer_scheme.data = ngx_pnalloc(cf->pool, value[2].len + 1);
+        tlcf->bearer.scheme.len = value[2].len + 1;
+        tlcf->bearer.scheme.data = ngx_pnalloc(cf->pool, value[2].len + 1);
 
-        if (tlcf->bearer_scheme.data == NULL) {
+        if (tlcf->bearer.scheme.data == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        p = ngx_cpymem(tlcf->bearer_scheme.data, value[2].data, value[2].len);
+        p = ngx_cpymem(tlcf->bearer.scheme.data, value[2].data, value[2].len);
         *p = ' ';
     }
 
@@ -147,19 +144,19 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_str_t   *value;
     ngx_uint_t   i, k, *status;
 
-    if (tlcf->bearer_retry != NGX_CONF_UNSET_PTR) {
+    if (tlcf->bearer.retry != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
     if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
-        tlcf->bearer_retry = NULL;
+        tlcf->bearer.retry = NULL;
         return NGX_CONF_OK;
     }
 
-    tlcf->bearer_retry = ngx_array_create(cf->pool, 2, sizeof(ngx_uint_t));
-    if (tlcf->bearer_retry == NULL) {
+    tlcf->bearer.retry = ngx_array_create(cf->pool, 2, sizeof(ngx_uint_t));
+    if (tlcf->bearer.retry == NULL) {
         return NGX_CONF_ERROR;
     }
 
@@ -176,15 +173,15 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
             return "takes on, off, or statuses from 400 to 499";
         }
 
-        status = tlcf->bearer_retry->elts;
+        status = tlcf->bearer.retry->elts;
 
-        for (k = 0; k < tlcf->bearer_retry->nelts; k++) {
+        for (k = 0; k < tlcf->bearer.retry->nelts; k++) {
             if (status[k] == (ngx_uint_t) n) {
                 return "has a status twice";
             }
         }
 
-        status = ngx_array_push(tlcf->bearer_retry);
+        status = ngx_array_push(tlcf->bearer.retry);
         if (status == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -196,55 +193,59 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
+void
+ngx_http_token_bearer_create(ngx_http_token_bearer_conf_t *conf)
+{
+    conf->retry = NGX_CONF_UNSET_PTR;
+}
+
+
 char *
-ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf)
+ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_bearer_conf_t *prev,
+    ngx_http_token_bearer_conf_t *conf)
 {
     ngx_uint_t                *status;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (conf->bearer.data == NULL) {
+    if (conf->name.data == NULL) {
 
         /* "if" and "limit_except" are of the location that they stand in */
 
-        conf->bearer_own = clcf->noname ? prev->bearer_own : 0;
+        conf->own = clcf->noname ? prev->own : 0;
 
-        conf->bearer = prev->bearer;
-        conf->bearer_file = prev->bearer_file;
-        conf->bearer_line = prev->bearer_line;
+        conf->name = prev->name;
+        conf->pos = prev->pos;
     }
 
-    if (conf->bearer_header.data == NULL) {
-        conf->bearer_header = prev->bearer_header;
-        conf->bearer_scheme = prev->bearer_scheme;
+    if (conf->header.data == NULL) {
+        conf->header = prev->header;
+        conf->scheme = prev->scheme;
     }
 
-    if (conf->bearer_header.data == NULL) {
-        ngx_str_set(&conf->bearer_header, "Authorization");
-        ngx_str_set(&conf->bearer_scheme, "Bearer ");
+    if (conf->header.data == NULL) {
+        ngx_str_set(&conf->header, "Authorization");
+        ngx_str_set(&conf->scheme, "Bearer ");
     }
 
-    conf->bearer_lowcase = ngx_pnalloc(cf->pool, conf->bearer_header.len);
-    if (conf->bearer_lowcase == NULL) {
+    conf->lowcase = ngx_pnalloc(cf->pool, conf->header.len);
+    if (conf->lowcase == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_strlow(conf->bearer_lowcase, conf->bearer_header.data,
-               conf->bearer_header.len);
+    ngx_strlow(conf->lowcase, conf->header.data, conf->header.len);
 
-    ngx_conf_merge_ptr_value(conf->bearer_retry, prev->bearer_retry,
-                             NGX_CONF_UNSET_PTR);
+    ngx_conf_merge_ptr_value(conf->retry, prev->retry, NGX_CONF_UNSET_PTR);
 
-    if (conf->bearer_retry == NGX_CONF_UNSET_PTR) {
+    if (conf->retry == NGX_CONF_UNSET_PTR) {
 
-        conf->bearer_retry = ngx_array_create(cf->pool, 1, sizeof(ngx_uint_t));
-        if (conf->bearer_retry == NULL) {
+        conf->retry = ngx_array_create(cf->pool, 1, sizeof(ngx_uint_t));
+        if (conf->retry == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        status = ngx_array_push(conf->bearer_retry);
+        status = ngx_array_push(conf->retry);
         if (status == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -252,16 +253,14 @@ ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         *status = NGX_HTTP_UNAUTHORIZED;
     }
 
-    conf->bearer_outer = prev;
-
-    return ngx_http_token_bearer_register(cf, conf);
+    return NGX_CONF_OK;
 }
 
 
 /* what is looked at when all locations are known */
 
-static char *
-ngx_http_token_bearer_register(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+char *
+ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_conf_ctx_t         *ctx;
     ngx_http_core_loc_conf_t    *clcf;
@@ -279,7 +278,7 @@ ngx_http_token_bearer_register(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->enable || conf->bearer.len) {
+    if (conf->enable || conf->bearer.name.len) {
         tmcf->used = 1;
 
     } else if (!clcf->noname) {
@@ -332,7 +331,7 @@ ngx_http_token_bearer_add_check(ngx_conf_t *cf,
             return NGX_ERROR;
         }
 
-        check->server = ngx_http_conf_get_module_srv_conf(cf,
+        check->cscf = ngx_http_conf_get_module_srv_conf(cf,
                                                          ngx_http_core_module);
         check->uri = *uri;
 
@@ -346,7 +345,7 @@ ngx_http_token_bearer_add_check(ngx_conf_t *cf,
 /* when all locations are known; sets used if any wants a token */
 
 char *
-ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used)
+ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used)
 {
     ngx_uint_t                         i, ready;
     ngx_http_token_location_t         *location;
@@ -368,7 +367,7 @@ ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used)
 
         /* a location of this module that inherits it has no use of it */
 
-        if (location[i].tlcf->enable || location[i].tlcf->bearer.len == 0
+        if (location[i].tlcf->enable || location[i].tlcf->bearer.name.len == 0
             || location[i].clcf->handler == ngx_http_token_status_handler)
         {
             continue;
@@ -382,10 +381,10 @@ ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used)
 
         tlcf = location[i].tlcf;
 
-        um = ngx_http_token_upstream_module_find(tlcf->bearer_handler);
+        um = ngx_http_token_upstream_module_find(tlcf->bearer.handler);
 
         if (um == NULL
-            && (tlcf->bearer_handler == NULL || !tlcf->bearer_own))
+            && (tlcf->bearer.handler == NULL || !tlcf->bearer.own))
         {
             /* files need no token, nor what is only below the directive */
 
@@ -429,20 +428,20 @@ ngx_http_token_bearer_content(ngx_http_token_location_t *location)
     ngx_http_token_loc_conf_t  *tlcf, *outer;
 
     tlcf = location->tlcf;
-    tlcf->bearer_handler = location->clcf->handler;
+    tlcf->bearer.handler = location->clcf->handler;
 
-    if (tlcf->bearer_handler || !location->clcf->noname) {
+    if (tlcf->bearer.handler || !location->clcf->noname) {
         return;
     }
 
     /* an "if" without a handler of its own leaves the location's */
 
-    outer = tlcf->bearer_outer;
-    tlcf->bearer_handler = outer->bearer_handler;
+    outer = tlcf->bearer.outer;
+    tlcf->bearer.handler = outer->bearer.handler;
 
-    if (tlcf->bearer_handler == NULL && outer->loc_conf) {
+    if (tlcf->bearer.handler == NULL && outer->loc_conf) {
         clcf = outer->loc_conf[ngx_http_core_module.ctx_index];
-        tlcf->bearer_handler = clcf->handler;
+        tlcf->bearer.handler = clcf->handler;
     }
 }
 
@@ -462,7 +461,7 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     tlcf = location->tlcf;
     name = &location->clcf->name;
 
-    if (!tlcf->bearer_own || location->clcf->noname) {
+    if (!tlcf->bearer.own || location->clcf->noname) {
         return;
     }
 
@@ -476,16 +475,15 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
         p = ngx_strlchr(uri.data, last, '?');
         uri.len = (p ? p : last) - uri.data;
 
-        if (check[i].server == location->cscf
+        if (check[i].cscf == location->cscf
             && uri.len == name->len
             && ngx_strncmp(uri.data, name->data, name->len) == 0)
         {
-            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                          "\"token_proxy_bearer\" in location \"%V\", which "
-                          "\"auth_request\" asks, replaces the header \"%V\" "
-                          "of the client that is checked in %s:%ui",
-                          name, &tlcf->bearer_header, tlcf->bearer_file,
-                          tlcf->bearer_line);
+            ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->bearer.pos, 0,
+                               "\"token_proxy_bearer\" in location \"%V\", "
+                               "which \"auth_request\" asks, replaces the "
+                               "header \"%V\" of the client that is checked",
+                               name, &tlcf->bearer.header);
             return;
         }
     }
@@ -500,7 +498,7 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_uint_t                  i;
     ngx_http_token_location_t  *p;
 
-    name = &location->tlcf->bearer;
+    name = &location->tlcf->bearer.name;
     p = tmcf->locations.elts;
 
     for (i = 0; i < tmcf->locations.nelts; i++) {
@@ -511,16 +509,14 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
             && ngx_strncmp(p[i].clcf->name.data, name->data, name->len)
                == 0)
         {
-            location->tlcf->bearer_location = p[i].tlcf;
+            location->tlcf->bearer.location = p[i].tlcf;
             return NGX_CONF_OK;
         }
     }
 
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                  "\"token_proxy_bearer\" names \"%V\", but the server has no "
-                  "such location with \"token_proxy on\" in %s:%ui",
-                  name, location->tlcf->bearer_file,
-                  location->tlcf->bearer_line);
+    ngx_http_token_log(NGX_LOG_EMERG, cf, &location->tlcf->bearer.pos, 0,
+                       "\"token_proxy_bearer\" names \"%V\", but the server "
+                       "has no such location with \"token_proxy on\"", name);
 
     return NGX_CONF_ERROR;
 }
@@ -533,7 +529,7 @@ ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     size_t      i;
     ngx_str_t   name;
 
-    name.len = sizeof("http_") - 1 + tlcf->bearer_header.len;
+    name.len = sizeof("http_") - 1 + tlcf->bearer.header.len;
     name.data = ngx_pnalloc(cf->pool, name.len);
     if (name.data == NULL) {
         return NGX_CONF_ERROR;
@@ -541,12 +537,12 @@ ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     p = ngx_cpymem(name.data, "http_", sizeof("http_") - 1);
 
-    for (i = 0; i < tlcf->bearer_header.len; i++) {
-        p[i] = (tlcf->bearer_lowcase[i] == '-') ? '_'
-                                                : tlcf->bearer_lowcase[i];
+    for (i = 0; i < tlcf->bearer.header.len; i++) {
+        p[i] = (tlcf->bearer.lowcase[i] == '-') ? '_'
+                                                : tlcf->bearer.lowcase[i];
     }
 
-    tlcf->bearer_variable = ngx_http_get_variable_index(cf, &name);
+    tlcf->bearer.variable = ngx_http_get_variable_index(cf, &name);
 
-    return (tlcf->bearer_variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
+    return (tlcf->bearer.variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
 }

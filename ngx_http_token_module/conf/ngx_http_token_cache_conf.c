@@ -30,25 +30,24 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_t  *value;
 
-    if (tlcf->cache != NGX_CONF_UNSET_PTR) {
+    if (tlcf->cache.zone != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
-        tlcf->cache = NULL;
+        tlcf->cache.zone = NULL;
         return NGX_CONF_OK;
     }
 
-    tlcf->cache_file = cf->conf_file->file.name.data;
-    tlcf->cache_line = cf->conf_file->line;
+    tlcf->cache.pos = ngx_http_token_conf_pos(cf);
 
     /* whether there is such a zone is checked when all has been read */
 
-    tlcf->cache = ngx_shared_memory_add(cf, &value[1], 0,
-                                        &ngx_http_token_module);
-    if (tlcf->cache == NULL) {
+    tlcf->cache.zone = ngx_shared_memory_add(cf, &value[1], 0,
+                                             &ngx_http_token_module);
+    if (tlcf->cache.zone == NULL) {
         return NGX_CONF_ERROR;
     }
 
@@ -65,7 +64,7 @@ ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_int_t   n;
     ngx_str_t  *value;
 
-    if (tlcf->refresh_before != NGX_CONF_UNSET_MSEC) {
+    if (tlcf->cache.refresh_before != NGX_CONF_UNSET_MSEC) {
         return "is duplicate";
     }
 
@@ -79,8 +78,8 @@ ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
             return "takes a time, or a percentage up to 100%";
         }
 
-        tlcf->refresh_percent = n;
-        tlcf->refresh_before = 0;
+        tlcf->cache.refresh_percent = n;
+        tlcf->cache.refresh_before = 0;
 
         return NGX_CONF_OK;
     }
@@ -91,8 +90,8 @@ ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
         return "takes a time, or a percentage up to 100%";
     }
 
-    tlcf->refresh_percent = 0;
-    tlcf->refresh_before = n;
+    tlcf->cache.refresh_percent = 0;
+    tlcf->cache.refresh_before = n;
 
     return NGX_CONF_OK;
 }
@@ -118,7 +117,7 @@ ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_int_t   min, max;
     ngx_str_t  *value;
 
-    if (tlcf->backoff_min != NGX_CONF_UNSET_MSEC) {
+    if (tlcf->cache.backoff_min != NGX_CONF_UNSET_MSEC) {
         return "is duplicate";
     }
 
@@ -131,30 +130,40 @@ ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
         return "takes two times, the first one not longer, and not zero";
     }
 
-    tlcf->backoff_min = min;
-    tlcf->backoff_max = max;
+    tlcf->cache.backoff_min = min;
+    tlcf->cache.backoff_max = max;
 
     return NGX_CONF_OK;
 }
 
 
-char *
-ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf)
+void
+ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf)
 {
-    if (conf->cache == NGX_CONF_UNSET_PTR) {
-        conf->cache_file = prev->cache_file;
-        conf->cache_line = prev->cache_line;
+    conf->zone = NGX_CONF_UNSET_PTR;
+    conf->default_ttl = NGX_CONF_UNSET;
+    conf->refresh_before = NGX_CONF_UNSET_MSEC;
+    conf->lock_timeout = NGX_CONF_UNSET_MSEC;
+    conf->backoff_min = NGX_CONF_UNSET_MSEC;
+    conf->backoff_max = NGX_CONF_UNSET_MSEC;
+}
+
+
+char *
+ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
+    ngx_http_token_cache_conf_t *conf)
+{
+    if (conf->zone == NGX_CONF_UNSET_PTR) {
+        conf->pos = prev->pos;
     }
 
-    ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
+    ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
 
-    if (conf->cache_key == NULL) {
-        conf->cache_key = prev->cache_key;
+    if (conf->key == NULL) {
+        conf->key = prev->key;
     }
 
-    ngx_conf_merge_sec_value(conf->cache_default_ttl,
-                             prev->cache_default_ttl, 0);
+    ngx_conf_merge_sec_value(conf->default_ttl, prev->default_ttl, 0);
 
     if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
         conf->refresh_before = prev->refresh_before;
@@ -170,11 +179,10 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
     ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
 
-    if (conf->cache && conf->cache->data == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "zone \"%V\" of \"token_proxy_cache\" is unknown "
-                      "in %s:%ui", &conf->cache->shm.name, conf->cache_file,
-                      conf->cache_line);
+    if (conf->zone && conf->zone->data == NULL) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
+                           "zone \"%V\" of \"token_proxy_cache\" is unknown",
+                           &conf->zone->shm.name);
         return NGX_CONF_ERROR;
     }
 

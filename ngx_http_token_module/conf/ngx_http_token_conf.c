@@ -90,8 +90,7 @@ ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    tlcf->file = cf->conf_file->file.name.data;
-    tlcf->line = cf->conf_file->line;
+    tlcf->pos = ngx_http_token_conf_pos(cf);
 
     return ngx_conf_set_flag_slot(cf, cmd, conf);
 }
@@ -217,15 +216,28 @@ ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u)
 char *
 ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char                    *wrong;
-    ngx_str_t               *value;
-    ngx_http_token_value_t  *v, **field;
+    ngx_http_token_pos_t     pos;
+    ngx_http_token_value_t **field;
 
     field = (ngx_http_token_value_t **) ((u_char *) conf + cmd->offset);
 
     if (*field != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
+
+    pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_http_token_compile_credential(cf, &pos, field);
+}
+
+
+char *
+ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_http_token_value_t **field)
+{
+    char                    *wrong;
+    ngx_str_t               *value;
+    ngx_http_token_value_t  *v;
 
     v = ngx_palloc(cf->pool, sizeof(ngx_http_token_value_t));
     if (v == NULL) {
@@ -234,7 +246,7 @@ ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (ngx_http_token_compile_value(cf, &value[1], v) != NGX_CONF_OK) {
+    if (ngx_http_token_compile_value(cf, pos, &value[1], v) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -242,8 +254,8 @@ ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         wrong = ngx_http_token_check_credential(&v->text);
 
         if (wrong) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "the value of \"%V\" %s", &cmd->name, wrong);
+            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
+                               "the value of \"%V\" %s", &value[0], wrong);
             return NGX_CONF_ERROR;
         }
     }
@@ -261,6 +273,7 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ngx_str_t               *value;
     ngx_uint_t               i;
+    ngx_http_token_pos_t     pos;
     ngx_http_token_param_t  *param;
 
     value = cf->args->elts;
@@ -306,7 +319,9 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     param->name = value[1];
 
-    return ngx_http_token_compile_value(cf, &value[2], &param->value);
+    pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_http_token_compile_value(cf, &pos, &value[2], &param->value);
 }
 
 

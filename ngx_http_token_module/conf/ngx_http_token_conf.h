@@ -15,6 +15,11 @@
 
 /* ngx_http_token_conf.c */
 
+/* Reads the VALUE in cf->args, a client id or a secret. */
+char *ngx_http_token_compile_credential(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_http_token_value_t **field);
+
+
 extern ngx_conf_post_t  ngx_http_token_not_empty;
 
 char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -44,18 +49,23 @@ char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-void ngx_http_token_auth_merge(ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf);
-
 /* Chooses the algorithm, and checks that it and the key fit. */
 char *ngx_http_token_auth_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
+
+void ngx_http_token_auth_create(ngx_http_token_auth_conf_t *conf);
+char *ngx_http_token_auth_merge(ngx_conf_t *cf,
+    ngx_http_token_auth_conf_t *prev, ngx_http_token_auth_conf_t *conf);
 
 
 /* ngx_http_token_cache_conf.c */
 
 char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+void ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf);
+char *ngx_http_token_cache_merge(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *prev, ngx_http_token_cache_conf_t *conf);
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
@@ -65,9 +75,6 @@ char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_cache_merge(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-
 
 /* ngx_http_token_cors_conf.c */
 
@@ -116,9 +123,17 @@ char *ngx_http_token_set_bearer_header(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+void ngx_http_token_bearer_create(ngx_http_token_bearer_conf_t *conf);
 char *ngx_http_token_bearer_merge(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
-char *ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_uint_t *used);
+    ngx_http_token_bearer_conf_t *prev, ngx_http_token_bearer_conf_t *conf);
+
+/* Notes a location that is looked at when all of them are known. */
+char *ngx_http_token_bearer_init(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/* Looks at them; sets used if any wants a token. */
+char *ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used);
 
 
 /* ngx_http_token_upstream_modules.c */

@@ -23,8 +23,9 @@ static char *ngx_http_token_check_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_check_client(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
-static char *ngx_http_token_default_credential(ngx_conf_t *cf, char *name,
-    char *variable, ngx_http_token_value_t **value);
+static char *ngx_http_token_default_credential(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf, char *name, char *variable,
+    ngx_http_token_value_t **value);
 static char *ngx_http_token_check_endpoint(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static ngx_uint_t ngx_http_token_is_loopback(
@@ -35,13 +36,6 @@ char *
 ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
-    char             *rv;
-    ngx_conf_file_t   file, *saved;
-
-    ngx_http_token_auth_merge(prev, conf);
-
-    ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
-    ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
@@ -55,10 +49,15 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
-        || ngx_http_token_cache_merge(cf, prev, conf) != NGX_CONF_OK
+        || ngx_http_token_auth_merge(cf, &prev->auth, &conf->auth)
+           != NGX_CONF_OK
+        || ngx_http_token_cache_merge(cf, &prev->cache, &conf->cache)
+           != NGX_CONF_OK
         || ngx_http_token_cors_merge(cf, &prev->cors, &conf->cors)
            != NGX_CONF_OK
         || ngx_http_token_basic_merge(cf, &prev->basic, &conf->basic)
+           != NGX_CONF_OK
+        || ngx_http_token_bearer_merge(cf, &prev->bearer, &conf->bearer)
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -74,7 +73,9 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     ngx_http_token_merge_enable(cf, prev, conf);
 
-    if (ngx_http_token_bearer_merge(cf, prev, conf) != NGX_CONF_OK) {
+    conf->bearer.outer = prev;
+
+    if (ngx_http_token_bearer_init(cf, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -83,22 +84,7 @@ ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         return NGX_CONF_OK;
     }
 
-    /* messages from here on are about the location: name its line */
-
-    saved = cf->conf_file;
-
-    file = *saved;
-    file.file.name.data = conf->file;
-    file.file.name.len = ngx_strlen(conf->file);
-    file.line = conf->line;
-
-    cf->conf_file = &file;
-
-    rv = ngx_http_token_finish(cf, conf);
-
-    cf->conf_file = saved;
-
-    return rv;
+    return ngx_http_token_finish(cf, conf);
 }
 
 
@@ -185,8 +171,8 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         conf->enable = 1;
         conf->endpoint = prev->endpoint;
         conf->upstream = prev->upstream;
-        conf->file = prev->file;
-        conf->line = prev->line;
+        conf->pos.file = prev->pos.file;
+        conf->pos.line = prev->pos.line;
         return;
     }
 
@@ -231,7 +217,7 @@ ngx_http_token_check_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     ngx_http_core_loc_conf_t  *clcf;
 
     if (conf->endpoint == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
                            "\"token_proxy\" needs \"token_proxy_endpoint\"");
         return NGX_CONF_ERROR;
     }
@@ -239,7 +225,7 @@ ngx_http_token_check_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (clcf->handler) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
                            "\"token_proxy\" cannot share location \"%V\" with "
                            "another content handler, such as \"proxy_pass\"",
                            &clcf->name);
@@ -255,36 +241,36 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_token_value_t  *id;
 
-    if (conf->client_id == NULL
-        && ngx_http_token_default_credential(cf, "token_proxy_client_id",
+    if (conf->auth.client_id == NULL
+        && ngx_http_token_default_credential(cf, conf, "token_proxy_client_id",
                                              "env:CONSUMER_KEY",
-                                             &conf->client_id)
+                                             &conf->auth.client_id)
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
 
-    if (conf->client_secret == NULL
+    if (conf->auth.client_secret == NULL
         && ngx_http_token_uses_secret(conf)
-        && ngx_http_token_default_credential(cf, "token_proxy_client_secret",
+        && ngx_http_token_default_credential(cf, conf,
+                                             "token_proxy_client_secret",
                                              "env:CONSUMER_SECRET",
-                                             &conf->client_secret)
+                                             &conf->auth.client_secret)
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
 
-    id = conf->client_id;
+    id = conf->auth.client_id;
 
-    if (id->complex == NULL && !conf->auth_form
-        && conf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+    if (id->complex == NULL && !conf->auth.form
+        && conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
         && ngx_strlchr(id->text.data, id->text.data + id->text.len, ':'))
     {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "the value of \"token_proxy_client_id\" contains a colon,"
-                      " which needs \"token_proxy_auth_method "
-                      "client_secret_basic encoding=form\" in %s:%ui",
-                      id->file, id->line);
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &id->pos, 0,
+                           "the value of \"token_proxy_client_id\" contains "
+                           "a colon, which needs \"token_proxy_auth_method "
+                           "client_secret_basic encoding=form\"");
         return NGX_CONF_ERROR;
     }
 
@@ -293,13 +279,13 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 
 
 static char *
-ngx_http_token_default_credential(ngx_conf_t *cf, char *name, char *variable,
+ngx_http_token_default_credential(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf, char *name, char *variable,
     ngx_http_token_value_t **value)
 {
-    char           *rv;
-    ngx_str_t       args[2];
-    ngx_array_t     array, *saved;
-    ngx_command_t   cmd;
+    char         *rv;
+    ngx_str_t     args[2];
+    ngx_array_t   array, *saved;
 
     args[0].data = (u_char *) name;
     args[0].len = ngx_strlen(name);
@@ -307,19 +293,14 @@ ngx_http_token_default_credential(ngx_conf_t *cf, char *name, char *variable,
     args[1].len = ngx_strlen(variable);
 
     ngx_memzero(&array, sizeof(ngx_array_t));
-    ngx_memzero(&cmd, sizeof(ngx_command_t));
 
     array.elts = args;
     array.nelts = 2;
 
-    cmd.name = args[0];
-
-    *value = NGX_CONF_UNSET_PTR;
-
     saved = cf->args;
     cf->args = &array;
 
-    rv = ngx_http_token_set_credential(cf, &cmd, value);
+    rv = ngx_http_token_compile_credential(cf, &conf->pos, value);
 
     cf->args = saved;
 
@@ -345,13 +326,13 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_loopback(uscf)) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
                            "the client secret travels in clear to "
                            "\"token_proxy_endpoint\" \"%V\"", &url);
     }
 
     if (ssl && !conf->ssl_verify && !clcf->noname) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
                            "the certificate of \"token_proxy_endpoint\" \"%V\" "
                            "is not verified, \"token_proxy_ssl_verify\" is off",
                            &url);
@@ -367,7 +348,7 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         && !(uscf->flags & NGX_HTTP_UPSTREAM_CREATE)
         && ucf->ssl_name == NULL)
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
                            "\"token_proxy_endpoint\" \"%V\" has no host name "
                            "to verify its certificate by, use a name or set "
                            "\"proxy_ssl_name\"", &url);
@@ -449,7 +430,7 @@ ngx_http_token_grant_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     clcf->client_body_in_file_only = 0;
 
     if (!(tlcf->methods & NGX_HTTP_POST) && !clcf->noname) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+        ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->pos, 0,
                            "\"token_proxy_refresh_grant\" is of no use without "
                            "POST in \"token_proxy_methods\"");
     }

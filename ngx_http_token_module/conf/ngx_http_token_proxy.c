@@ -23,9 +23,9 @@ static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 #if (NGX_HTTP_SSL)
 static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_str_t *file);
+    ngx_http_token_pos_t *pos, ngx_str_t *file);
 static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_str_t *file);
+    ngx_http_token_pos_t *pos, ngx_str_t *file);
 #endif
 
 
@@ -96,7 +96,7 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
         kv->value = h->value;
     }
 
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
         kv = ngx_array_push(*headers);
         if (kv == NULL) {
             return NGX_CONF_ERROR;
@@ -134,7 +134,7 @@ ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
     }
 
     if (ngx_strcasecmp(name->data, (u_char *) "Authorization") == 0) {
-        return (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
+        return (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
     }
 
     for (h = ngx_http_token_headers; h->name.len; h++) {
@@ -236,7 +236,7 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
 
-        return ngx_http_token_check_certificates(cf, trusted);
+        return ngx_http_token_check_certificates(cf, &tlcf->pos, trusted);
     }
 
     if (outer->len) {
@@ -244,7 +244,7 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
         return NGX_CONF_OK;
     }
 
-    return ngx_http_token_system_certificates(cf, trusted);
+    return ngx_http_token_system_certificates(cf, &tlcf->pos, trusted);
 
 #else
 
@@ -259,7 +259,8 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 /* nginx names neither the directive nor its line */
 
 static char *
-ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_str_t *file)
+ngx_http_token_check_certificates(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *file)
 {
     int          ok;
     ngx_str_t    name;
@@ -284,7 +285,7 @@ ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_str_t *file)
         ngx_ssl_error(NGX_LOG_EMERG, cf->log, 0,
                       "X509_STORE_load_locations(\"%s\") failed", name.data);
 
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "no certificate is read from \"%V\" of "
                            "\"token_proxy_ssl_trusted_certificate\"", &name);
         return NGX_CONF_ERROR;
@@ -295,7 +296,8 @@ ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_str_t *file)
 
 
 static char *
-ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_str_t *file)
+ngx_http_token_system_certificates(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *file)
 {
     ngx_uint_t        i;
     ngx_file_info_t   fi;
@@ -318,7 +320,7 @@ ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_str_t *file)
         }
     }
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+    ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                        "no system bundle of CA certificates was found, "
                        "set \"token_proxy_ssl_trusted_certificate\"");
 

@@ -164,7 +164,7 @@ ngx_http_token_upstream_module_check(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = location->tlcf;
-    tlcf->bearer_grpc = um->grpc;
+    tlcf->bearer.grpc = um->grpc;
 
     ucf = tlcf->loc_conf[um->module->ctx_index];
 
@@ -173,11 +173,10 @@ ngx_http_token_upstream_module_check(ngx_conf_t *cf,
     wrong = ngx_http_token_upstream_module_wrong(location, um);
 
     if (wrong) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"%s\" in location \"%V\" would replace the header "
-                      "\"%V\" of \"token_proxy_bearer\" in %s:%ui",
-                      wrong, &location->clcf->name, &tlcf->bearer_header,
-                      tlcf->bearer_file, tlcf->bearer_line);
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->bearer.pos, 0,
+                           "\"%s\" in location \"%V\" would replace the header "
+                           "\"%V\" of \"token_proxy_bearer\"", wrong,
+                           &location->clcf->name, &tlcf->bearer.header);
         return NGX_CONF_ERROR;
     }
 
@@ -220,7 +219,7 @@ ngx_http_token_upstream_module_wrong(ngx_http_token_location_t *location,
     for (i = 0; i < array->nelts; i++) {
 
         if (ngx_http_token_upstream_module_replaces(um, (ngx_str_t *) elt,
-                                                    &tlcf->bearer_header))
+                                                    &tlcf->bearer.header))
         {
             return um->set;
         }

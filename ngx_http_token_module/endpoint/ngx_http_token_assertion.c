@@ -146,7 +146,7 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
 
     tlcf = request->tlcf;
 
-    if (tlcf->alg == NULL) {
+    if (tlcf->auth.alg == NULL) {
         return request;
     }
 
@@ -157,14 +157,14 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
 
     secret = NULL;
 
-    if (tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT) {
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT) {
         secret = EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, NULL,
                                               request->secret.data,
                                               request->secret.len);
         key = secret;
 
     } else {
-        key = tlcf->private_key->pkey;
+        key = tlcf->auth.private_key->pkey;
     }
 
     rc = ngx_http_token_assertion(r->pool, request, key, &assertion);
@@ -210,7 +210,7 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     tlcf = request->tlcf;
 
-    audience = tlcf->audience ? &request->audience : &request->endpoint;
+    audience = tlcf->auth.audience ? &request->audience : &request->endpoint;
 
     if (key == NULL || RAND_bytes(random, NGX_HTTP_TOKEN_JTI_LEN) != 1) {
         return NGX_ERROR;
@@ -224,7 +224,7 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     len = sizeof("{\"alg\":\"\",\"typ\":\"JWT\",\"kid\":\"\"}{\"iss\":\"\","
                  "\"sub\":\"\",\"aud\":\"\",\"jti\":\"\",\"iat\":,\"exp\":}")
-          + tlcf->alg->name.len + 2 * tlcf->key_id.len
+          + tlcf->auth.alg->name.len + 2 * tlcf->auth.key_id.len
           + 4 * request->client_id.len + 2 * audience->len
           + jti.len + 2 * NGX_TIME_T_LEN;
 
@@ -245,8 +245,8 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     assertion->data = p;
 
-    end = ngx_http_token_assertion_header(plain, &tlcf->alg->name,
-                                          &tlcf->key_id);
+    end = ngx_http_token_assertion_header(plain, &tlcf->auth.alg->name,
+                                          &tlcf->auth.key_id);
     p = ngx_http_token_base64url(p, plain, end - plain);
     *p++ = '.';
 
@@ -255,7 +255,7 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     assertion->len = p - assertion->data;
 
-    if (ngx_http_token_sign(pool, tlcf->alg, key, assertion, &signature)
+    if (ngx_http_token_sign(pool, tlcf->auth.alg, key, assertion, &signature)
         != NGX_OK)
     {
         return NGX_ERROR;

@@ -29,8 +29,7 @@ struct ngx_http_token_alg_s {
 struct ngx_http_token_key_s {
     EVP_PKEY                       *pkey;
     ngx_str_t                       name;    /* of the file */
-    u_char                         *file;    /* where it was configured */
-    ngx_uint_t                      line;
+    ngx_http_token_pos_t            pos;
 };
 
 
@@ -183,18 +182,19 @@ ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
 /* ngx_http_token_value.c */
 
 /*
- * Reads a VALUE argument of the directive that is being parsed.  Returns
- * NGX_CONF_OK, or NGX_CONF_ERROR after an EMERG message without the value.
+ * Reads a VALUE argument of the directive in cf->args, which stands at that
+ * place.  Returns NGX_CONF_OK, or NGX_CONF_ERROR after an EMERG message without
+ * the value.
  */
-char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
-    ngx_http_token_value_t *value);
+char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg, ngx_http_token_value_t *value);
 
 /*
  * Reads a file that the directive that is being parsed names; one trailing
  * newline is dropped.  Returns as ngx_http_token_compile_value() does.
  */
-char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path,
-    ngx_str_t *text);
+char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *path, ngx_str_t *text);
 
 /*
  * At a binary upgrade the master writes its environment to a debug log: where

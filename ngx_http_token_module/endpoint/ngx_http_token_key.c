@@ -37,12 +37,12 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache_key) {
-        if (tlcf->cache_key->lengths) {
+    if (tlcf->cache.key) {
+        if (tlcf->cache.key->lengths) {
             return NGX_CONF_OK;
         }
 
-        extra = tlcf->cache_key->value;
+        extra = tlcf->cache.key->value;
     }
 
     if (!tlcf->constant) {
@@ -83,12 +83,12 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache_key) {
+    if (tlcf->cache.key) {
         log = r->connection->log;
 
         level = ngx_http_token_debug_off(log);
 
-        rc = ngx_http_complex_value(r, tlcf->cache_key, &extra);
+        rc = ngx_http_complex_value(r, tlcf->cache.key, &extra);
 
         log->log_level = level;
 
@@ -130,7 +130,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     parts[2] = &request->body;
     parts[3] = &request->secret;
     parts[4] = &request->audience;
-    parts[5] = &request->tlcf->identity;
+    parts[5] = &request->tlcf->auth.identity;
     parts[6] = extra;
 
     md = EVP_MD_CTX_new();
@@ -141,7 +141,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     rc = NGX_ERROR;
 
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, &request->tlcf->auth_method,
+        || EVP_DigestUpdate(md, &request->tlcf->auth.method,
                             sizeof(ngx_uint_t))
            != 1)
     {

@@ -29,8 +29,8 @@ static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
 ngx_uint_t
 ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
 {
-    return (tlcf->auth_method != NGX_HTTP_TOKEN_AUTH_NONE
-            && tlcf->auth_method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+    return (tlcf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
+            && tlcf->auth.method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
 }
 
 
@@ -48,26 +48,26 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         request->endpoint = tlcf->endpoint->value;
     }
 
-    if (tlcf->audience && tlcf->audience->lengths == NULL) {
-        request->audience = tlcf->audience->value;
+    if (tlcf->auth.audience && tlcf->auth.audience->lengths == NULL) {
+        request->audience = tlcf->auth.audience->value;
     }
 
     secret = ngx_http_token_uses_secret(tlcf);
 
-    client = (tlcf->client_id->complex == NULL
-              && (!secret || tlcf->client_secret->complex == NULL));
+    client = (tlcf->auth.client_id->complex == NULL
+              && (!secret || tlcf->auth.client_secret->complex == NULL));
 
     if (client) {
-        request->client_id = tlcf->client_id->text;
+        request->client_id = tlcf->auth.client_id->text;
 
         if (secret) {
-            request->secret = tlcf->client_secret->text;
+            request->secret = tlcf->auth.client_secret->text;
         }
     }
 
-    if (client && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+    if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
         && ngx_http_token_basic_value(cf->pool, &request->client_id,
-                                      &request->secret, tlcf->auth_form,
+                                      &request->secret, tlcf->auth.form,
                                       &request->authorization)
            != NGX_OK)
     {
@@ -79,7 +79,8 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     }
 
     tlcf->constant = (client && request->endpoint.data && request->body.data
-                      && (tlcf->audience == NULL || request->audience.data));
+                      && (tlcf->auth.audience == NULL
+                          || request->audience.data));
 
     return NGX_CONF_OK;
 }
@@ -93,7 +94,7 @@ ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_uint_t               i;
     ngx_http_token_param_t  *param;
 
-    if (!client && tlcf->auth_method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+    if (!client && tlcf->auth.method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
         return NGX_OK;
     }
 
@@ -141,7 +142,7 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
         rc = ngx_http_token_evaluate_client(r, request);
     }
 
-    if (rc == NGX_OK && tlcf->audience) {
+    if (rc == NGX_OK && tlcf->auth.audience) {
         rc = ngx_http_token_evaluate_audience(r, request);
     }
 
@@ -156,10 +157,10 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
     }
 
     if (request->authorization.data == NULL
-        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC)
+        && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC)
     {
         return ngx_http_token_basic_value(r->pool, &request->client_id,
-                                          &request->secret, tlcf->auth_form,
+                                          &request->secret, tlcf->auth.form,
                                           &request->authorization);
     }
 
@@ -200,7 +201,7 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
     tlcf = request->tlcf;
     id = &request->client_id;
 
-    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_id, id)
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->auth.client_id, id)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -209,8 +210,8 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
     wrong = ngx_http_token_check_credential(id);
 
     if (wrong == NULL
-        && tlcf->auth_method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && !tlcf->auth_form
+        && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && !tlcf->auth.form
         && ngx_strlchr(id->data, id->data + id->len, ':'))
     {
         wrong = "contains a colon";
@@ -226,7 +227,7 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->client_secret,
+    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->auth.client_secret,
                                       &request->secret)
         != NGX_OK)
     {
@@ -251,7 +252,8 @@ ngx_http_token_evaluate_audience(ngx_http_request_t *r,
 {
     char  *wrong;
 
-    if (ngx_http_complex_value(r, request->tlcf->audience, &request->audience)
+    if (ngx_http_complex_value(r, request->tlcf->auth.audience,
+                               &request->audience)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -354,7 +356,7 @@ ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
         return NGX_ERROR;
     }
 
-    method = request->tlcf->auth_method;
+    method = request->tlcf->auth.method;
 
     kv[0] = params[0];
     n = 1;

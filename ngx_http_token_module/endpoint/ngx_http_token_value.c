@@ -9,8 +9,8 @@
 #include "ngx_http_token_endpoint.h"
 
 
-static char *ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name,
-    ngx_str_t *text);
+static char *ngx_http_token_value_env(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *name, ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value);
@@ -21,22 +21,21 @@ static ngx_uint_t  ngx_http_token_environment_debug;
 
 
 char *
-ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
-    ngx_http_token_value_t *value)
+ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg, ngx_http_token_value_t *value)
 {
     char       *rv;
     ngx_str_t   rest, *directive;
 
     ngx_memzero(value, sizeof(ngx_http_token_value_t));
 
-    value->file = cf->conf_file->file.name.data;
-    value->line = cf->conf_file->line;
+    value->pos = *pos;
 
     if (ngx_strncmp(arg->data, "env:", 4) == 0) {
         rest.len = arg->len - 4;
         rest.data = arg->data + 4;
 
-        rv = ngx_http_token_value_env(cf, &rest, &value->text);
+        rv = ngx_http_token_value_env(cf, pos, &rest, &value->text);
 
     } else if (ngx_strncmp(arg->data, "file:", 5) == 0) {
         rest.len = arg->len - 5;
@@ -47,7 +46,7 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
             return ngx_http_token_value_complex(cf, &rest, value);
         }
 
-        rv = ngx_http_token_value_file(cf, &rest, &value->text);
+        rv = ngx_http_token_value_file(cf, pos, &rest, &value->text);
 
     } else if (ngx_http_script_variables_count(arg)) {
         return ngx_http_token_value_complex(cf, arg, value);
@@ -64,7 +63,7 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
     directive = cf->args->elts;
 
     if (value->text.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "the value of \"%V\" is empty", directive);
         return NGX_CONF_ERROR;
     }
@@ -72,7 +71,7 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
     if (ngx_strlchr(value->text.data, value->text.data + value->text.len, '\0')
         != NULL)
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "the value of \"%V\" contains a NUL", directive);
         return NGX_CONF_ERROR;
     }
@@ -82,7 +81,8 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_str_t *arg,
 
 
 static char *
-ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
+ngx_http_token_value_env(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *name, ngx_str_t *text)
 {
     char       *env;
     ngx_str_t  *directive;
@@ -91,7 +91,7 @@ ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
 
     if (name->len == 0 || ngx_strlchr(name->data, name->data + name->len, '='))
     {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "\"%V\" needs the name of a variable after \"env:\"",
                            directive);
         return NGX_CONF_ERROR;
@@ -102,7 +102,7 @@ ngx_http_token_value_env(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
     env = getenv((char *) name->data);
 
     if (env == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "environment variable \"%V\" of \"%V\" is not set",
                            name, directive);
         return NGX_CONF_ERROR;
@@ -185,7 +185,8 @@ ngx_http_token_environment_debug_restore(ngx_cycle_t *cycle)
 
 
 char *
-ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
+ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *path, ngx_str_t *text)
 {
     ngx_str_t              name, *directive;
     ngx_http_token_read_t  file;
@@ -193,7 +194,7 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
     directive = cf->args->elts;
 
     if (path->len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                            "\"%V\" needs a path after \"file:\"", directive);
         return NGX_CONF_ERROR;
     }
@@ -207,12 +208,12 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
     if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
 
         if (file.call) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, file.err,
+            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, file.err,
                                "%s \"%V\" of \"%V\" failed",
                                file.call, &name, directive);
 
         } else if (file.wrong) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" of \"%V\" %s",
+            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0, "\"%V\" of \"%V\" %s",
                                &name, directive, file.wrong);
         }
 
@@ -220,7 +221,7 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *text)
     }
 
     if (ngx_file_access(&file.info) & S_IROTH) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+        ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
                            "\"%V\" of \"%V\" can be read by every user",
                            &name, directive);
     }

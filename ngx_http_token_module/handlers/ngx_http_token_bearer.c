@@ -31,7 +31,7 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    if (tlcf->bearer_location == NULL) {
+    if (tlcf->bearer.location == NULL) {
         return NGX_DECLINED;
     }
 
@@ -44,7 +44,7 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     if (bearer == NULL) {
 
-        if (!tlcf->bearer_own && !ngx_http_token_bearer_granted(r)) {
+        if (!tlcf->bearer.own && !ngx_http_token_bearer_granted(r)) {
             return NGX_DECLINED;
         }
 
@@ -107,13 +107,13 @@ ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_int_t                 rc;
     ngx_http_token_result_t  *result;
 
-    if (ngx_http_token_evaluate(r, tlcf->bearer_location, &bearer->request)
+    if (ngx_http_token_evaluate(r, tlcf->bearer.location, &bearer->request)
         != NGX_OK)
     {
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    result = ngx_http_token_get(r, &bearer->request, &tlcf->bearer_scheme,
+    result = ngx_http_token_get(r, &bearer->request, &tlcf->bearer.scheme,
                                 ngx_http_token_bearer_resume, &rc);
 
     if (rc != NGX_OK) {
@@ -186,8 +186,8 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    bearer->token.data = result->value.data + tlcf->bearer_scheme.len;
-    bearer->token.len = result->value.len - tlcf->bearer_scheme.len;
+    bearer->token.data = result->value.data + tlcf->bearer.scheme.len;
+    bearer->token.len = result->value.len - tlcf->bearer.scheme.len;
 
     if (!bearer->retried) {
         return NGX_DECLINED;
@@ -224,8 +224,8 @@ ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
         return 1;
     }
 
-    return ngx_http_token_cache_drop(token->cache->data, result->digest,
-                                     result->serial, token->backoff_min,
+    return ngx_http_token_cache_drop(token->cache.zone->data, result->digest,
+                                     result->serial, token->cache.backoff_min,
                                      dropped);
 }
 

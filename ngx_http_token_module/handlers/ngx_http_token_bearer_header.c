@@ -49,7 +49,7 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    if (tlcf->bearer_handler == NULL) {
+    if (tlcf->bearer.handler == NULL) {
 
         /*
          * The handler is that of one "if" block, the configuration that of
@@ -65,11 +65,11 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (tlcf->bearer_location == NULL) {
+    if (tlcf->bearer.location == NULL) {
 
         /* "off" in an "if" */
 
-        return tlcf->bearer_handler(r);
+        return tlcf->bearer.handler(r);
     }
 
     ctx = ngx_http_token_ctx(r);
@@ -83,7 +83,7 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 
         /* a subrequest that finds out whether access is granted */
 
-        return tlcf->bearer_handler(r);
+        return tlcf->bearer.handler(r);
     }
 
     if (ngx_http_token_bearer_write_event(r) != NGX_OK) {
@@ -100,7 +100,7 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 
     r->aio = 1;
 
-    rc = tlcf->bearer_handler(r);
+    rc = tlcf->bearer.handler(r);
 
     r->aio = 0;
 
@@ -304,11 +304,11 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     /* a variable with that header is the caller's, whoever asks for it next */
 
-    (void) ngx_http_get_indexed_variable(r, tlcf->bearer_variable);
+    (void) ngx_http_get_indexed_variable(r, tlcf->bearer.variable);
 
     if (ngx_http_token_bearer_sent(&r->headers_in.headers,
-                                   &tlcf->bearer_header)
-        && ngx_http_token_bearer_remove(r, &tlcf->bearer_header) != NGX_OK)
+                                   &tlcf->bearer.header)
+        && ngx_http_token_bearer_remove(r, &tlcf->bearer.header) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -319,8 +319,8 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     /* a hash of 0: who looks for a header by its name takes it for deleted */
 
-    h->key = tlcf->bearer_header;
-    h->lowcase_key = tlcf->bearer_lowcase;
+    h->key = tlcf->bearer.header;
+    h->lowcase_key = tlcf->bearer.lowcase;
     h->value = bearer->result->value;
 
     ngx_http_token_bearer_insert(&r->headers_in.headers, h, &bearer->rest);

@@ -62,7 +62,7 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r)
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
-    if (r->upstream->cleanup == NULL || tlcf->bearer_retry == NULL) {
+    if (r->upstream->cleanup == NULL || tlcf->bearer.retry == NULL) {
         return 0;
     }
 
@@ -76,12 +76,12 @@ ngx_http_token_bearer_refused(ngx_http_request_t *r)
 
 #endif
 
-    n = tlcf->bearer_grpc ? ngx_http_token_bearer_grpc_status(r)
+    n = tlcf->bearer.grpc ? ngx_http_token_bearer_grpc_status(r)
                           : r->upstream->headers_in.status_n;
 
-    status = tlcf->bearer_retry->elts;
+    status = tlcf->bearer.retry->elts;
 
-    for (i = 0; i < tlcf->bearer_retry->nelts; i++) {
+    for (i = 0; i < tlcf->bearer.retry->nelts; i++) {
         if (status[i] == n) {
             return n;
         }

@@ -156,3 +156,35 @@ ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
 
     return NGX_OK;
 }
+
+
+ngx_http_token_pos_t
+ngx_http_token_conf_pos(ngx_conf_t *cf)
+{
+    ngx_http_token_pos_t  pos;
+
+    pos.file = cf->conf_file->file.name.data;
+    pos.line = cf->conf_file->line;
+
+    return pos;
+}
+
+
+void ngx_cdecl
+ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_err_t err, const char *fmt, ...)
+{
+    u_char   errstr[NGX_MAX_CONF_ERRSTR], *p;
+    va_list  args;
+
+    va_start(args, fmt);
+    p = ngx_vslprintf(errstr, errstr + NGX_MAX_CONF_ERRSTR, fmt, args);
+    va_end(args);
+
+    if (err) {
+        p = ngx_log_errno(p, errstr + NGX_MAX_CONF_ERRSTR, err);
+    }
+
+    ngx_log_error(level, cf->log, 0, "%*s in %s:%ui",
+                  p - errstr, errstr, pos->file, pos->line);
+}

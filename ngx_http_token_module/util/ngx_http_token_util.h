@@ -124,6 +124,13 @@ ngx_int_t ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
 
 /* ngx_http_token_util.c */
 
+/* The place of the directive that is being parsed. */
+ngx_http_token_pos_t ngx_http_token_conf_pos(ngx_conf_t *cf);
+
+/* As ngx_conf_log_error() does, for another place. */
+void ngx_cdecl ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_err_t err, const char *fmt, ...);
+
 /* A URL as a log shows it: a query may hold what nobody shall read there. */
 ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
