@@ -84,7 +84,8 @@ sub play_round {
     my $backend = Token::Backend->new;
     my $workers = 1 + int rand 2;
     my $http = http();
-    my $callers = Token::Callers->new($backend, http => $http);
+    my $linger = pick(1, 3);
+    my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s");
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
         listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
             'sndbuf=64k rcvbuf=8k'));
@@ -94,7 +95,7 @@ sub play_round {
         $_->{not_again} = 1 for grep { $_->{retries} } $callers->locations;
     }
 
-    my @scripts = map { script($callers) } 1 .. 300;
+    my @scripts = map { script($callers, $linger) } 1 .. 300;
     my @signals = signals(scalar @scripts);
 
     if (@only) {
@@ -139,7 +140,8 @@ sub play_round {
 
     $nginx->stop;
     push @wrong, map { "a report of the sanitizers: $_" } $reports ? glob "$reports/*" : ();
-    push @wrong, "what is left of it: " . $nginx->dir if @wrong;
+    push @wrong, sprintf 'what is left of it: %s (the longest turn took %.1f s)',
+        $nginx->dir, $loop->{lag} if @wrong;
     remove($nginx, $callers) if !@wrong;
     return @wrong;
 }
@@ -173,7 +175,7 @@ sub http {
 
 
 sub script {
-    my ($callers) = @_;
+    my ($callers, $linger) = @_;
     my $location = pick($callers->locations);
     my @shapes = Token::Shapes->all;
     my $script;
@@ -186,7 +188,7 @@ sub script {
             chance(0.2) ? (tls => 1) : ()) and last;
     }
 
-    cut($script) if $script->{group} ne 'reader';
+    cut($script, $linger / 5) if $script->{group} ne 'reader';
     leave($script) if chance(0.15);
 
     # who is killed may have left the endpoint's failure unknown
@@ -236,11 +238,10 @@ sub random {
 }
 
 
-# What is sent at once arrives in pieces, and later. Together less than
-# lingering_timeout.
+# What is sent at once arrives in pieces, and later: in all so many seconds,
+# fewer than nginx lingers.
 sub cut {
-    my ($script) = @_;
-    my $left = 0.5;
+    my ($script, $left) = @_;
     my @steps;
 
     for my $step (@{ $script->{steps} }) {

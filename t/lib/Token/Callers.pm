@@ -258,8 +258,8 @@ sub configuration {
     add_header  X-N \$n always;
     add_header  X-Cache \$token_proxy_cache_status always;
 
-    lingering_timeout      1s;
-    lingering_time         3s;
+    lingering_timeout      @{[ $self->{linger} // '1s' ]};
+    lingering_time         5s;
     client_header_timeout  3s;
     client_body_timeout    2s;
     send_timeout           2s;

@@ -468,6 +468,10 @@ sub judge {
         my @right = @{ $script->{right}[ $one->{got} ] };
         my @wrong = map { differs($answer, $_, $request) } @right;
 
+        # what it passed on went to a worker that was killed
+        return $self->over($one) if $script->{disturbed} && $answer->{status} >= 500
+            && !grep { $_ eq '' } @wrong;
+
         return $self->over($one, sprintf('answer %d: ', $one->{got} + 1)
             . join(', or ', unique(@wrong))) if !grep { $_ eq '' } @wrong;
 
