@@ -30,6 +30,7 @@ use lib "$FindBin::Bin/../lib";
 use Time::HiRes qw(sleep time);
 use Token::Backend;
 use Token::Callers;
+use Token::Http2;
 use Token::Loop;
 use Token::Server;
 use Token::Shapes;
@@ -179,6 +180,13 @@ sub script {
     my $location = pick($callers->locations);
     my @shapes = Token::Shapes->all;
     my $script;
+
+    if (chance(0.15)) {
+        my $tls = Token::Http2->has_tls && chance(0.3);
+
+        return Token::Shapes->streams($location, $tls
+            ? (tls => 1, port => $callers->tls_port) : (port => $callers->http2_port));
+    }
 
     for (1 .. 50) {
         my $shape = chance(0.5) ? pick(@shapes)
