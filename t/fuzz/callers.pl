@@ -30,6 +30,7 @@ use lib "$FindBin::Bin/../lib";
 use Time::HiRes qw(sleep time);
 use Token::Backend;
 use Token::Callers;
+use Token::Http2;
 use Token::Loop;
 use Token::Server;
 use Token::Shapes;
@@ -56,7 +57,9 @@ my $start = time;
 $| = 1;
 
 while (!$rounds || time - $start < $seconds) {
-    my @wrong = play_round($seed + $rounds);
+    my @wrong = eval { play_round($seed + $rounds) };
+
+    push @wrong, $@ if $@;
 
     if (@wrong) {
         print "fuzz callers: FAILED, seed @{[ $seed + $rounds ]}, round "
@@ -81,11 +84,19 @@ sub play_round {
 
     my $backend = Token::Backend->new;
     my $workers = 1 + int rand 2;
-    my $callers = Token::Callers->new($backend, http => http());
+    my $http = http();
+    my $linger = pick(1, 3);
+    my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s");
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
         listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
             'sndbuf=64k rcvbuf=8k'));
-    my @scripts = map { script($callers) } 1 .. 300;
+
+    # an empty body that is in a file is one that is not sent again
+    if ($http =~ /client_body_in_file_only/) {
+        $_->{not_again} = 1 for grep { $_->{retries} } $callers->locations;
+    }
+
+    my @scripts = map { script($callers, $linger) } 1 .. 300;
     my @signals = signals(scalar @scripts);
 
     if (@only) {
@@ -115,21 +126,23 @@ sub play_round {
         . "$_->{name}: $_->{wrong}" . ($ENV{CALLERS_STEPS} ? steps($_) : '') }
         grep { $_->{wrong} } @all;
 
-    push @wrong, $state->{wrong} // 'a worker died' if !$alive;
-    push @wrong, 'connections are left' if $alive && !settles($nginx);
+    push @wrong, $state->{wrong} if $state->{wrong};
+    push @wrong, 'connections are left'
+        if $alive && !$state->{uncounted} && !settles($nginx);
     push @wrong, logged($nginx);
 
-    if (!@wrong) {
+    if (!@wrong && !$state->{ended}) {
         my $pid = $nginx->pid;
 
         kill QUIT => $pid;
-        wait_for { !kill 0, $pid } 15 or push @wrong, 'QUIT does not end it';
+        wait_for { !Token::Server::alive($pid) } 15 or push @wrong, 'QUIT does not end it';
         push @wrong, logged($nginx);
     }
 
     $nginx->stop;
     push @wrong, map { "a report of the sanitizers: $_" } $reports ? glob "$reports/*" : ();
-    push @wrong, "what is left of it: " . $nginx->dir if @wrong;
+    push @wrong, sprintf 'what is left of it: %s (the longest turn took %.1f s)',
+        $nginx->dir, $loop->{lag} if @wrong;
     remove($nginx, $callers) if !@wrong;
     return @wrong;
 }
@@ -146,7 +159,7 @@ sub http {
         'client_header_buffer_size 200', 'client_header_buffer_size 8k',
         'client_body_buffer_size 128', 'client_body_buffer_size 64k',
         'client_body_in_file_only clean', 'client_body_in_single_buffer on',
-        'request_pool_size 512', 'connection_pool_size 16k', 'output_buffers 1 1k',
+        'request_pool_size 512', 'connection_pool_size 4k', 'output_buffers 1 1k',
         'reset_timedout_connection on', 'proxy_buffering off',
         'proxy_buffer_size 1k', 'gzip on', 'ignore_invalid_headers off',
         'msie_padding off', 'log_subrequest on', 'chunked_transfer_encoding on',
@@ -163,10 +176,17 @@ sub http {
 
 
 sub script {
-    my ($callers) = @_;
+    my ($callers, $linger) = @_;
     my $location = pick($callers->locations);
     my @shapes = Token::Shapes->all;
     my $script;
+
+    if (chance(0.15)) {
+        my $tls = Token::Http2->has_tls && chance(0.3);
+
+        return Token::Shapes->streams($location, $tls
+            ? (tls => 1, port => $callers->tls_port) : (port => $callers->http2_port));
+    }
 
     for (1 .. 50) {
         my $shape = chance(0.5) ? pick(@shapes)
@@ -176,7 +196,7 @@ sub script {
             chance(0.2) ? (tls => 1) : ()) and last;
     }
 
-    cut($script) if $script->{group} ne 'reader';
+    cut($script, $linger / 5) if $script->{group} ne 'reader';
     leave($script) if chance(0.15);
 
     # who is killed may have left the endpoint's failure unknown
@@ -226,11 +246,10 @@ sub random {
 }
 
 
-# What is sent at once arrives in pieces, and later. Together less than
-# lingering_timeout.
+# What is sent at once arrives in pieces, and later: in all so many seconds,
+# fewer than nginx lingers.
 sub cut {
-    my ($script) = @_;
-    my $left = 0.5;
+    my ($script, $left) = @_;
     my @steps;
 
     for my $step (@{ $script->{steps} }) {
@@ -279,8 +298,9 @@ sub signals {
     return if chance(0.3);
 
     return sort { $a->[0] <=> $b->[0] } map { [int rand $scripts,
+        # a worker that is told to quit is not replaced until it has ended
         pick([HUP => 'master'], [HUP => 'master'], [KILL => 'worker'],
-            [TERM => 'worker'], [QUIT => 'worker'], [USR1 => 'master'])] }
+            [TERM => 'worker'], [USR1 => 'master'], [QUIT => 'master'])] }
         1 .. 1 + int rand 4;
 }
 
@@ -289,6 +309,9 @@ sub signals {
 sub watch {
     my ($state) = @_;
     my $nginx = $state->{nginx};
+
+    return leaves($state) if $state->{quit};
+
     my %now = map { $_ => 1 } $nginx->workers;
     my @new = grep { !$state->{workers}{$_} } keys %now;
 
@@ -303,17 +326,43 @@ sub watch {
     my $ended = grep { $_->{ended} } @{ $state->{all} };
     my $next = $state->{signals}[0];
 
-    disturb($state) if time < ($state->{until} // 0);
+    $state->{loop}{disturbed} = time < ($state->{until} // 0);
     return 0 if !$next || $next->[0] > $ended || time < ($state->{until} // 0);
 
     my ($signal, $whom) = @{ (shift @{ $state->{signals} })->[1] };
     my ($pid) = $whom eq 'master' ? $nginx->pid : keys %now;
 
+    # the connections of a worker that ends at once are not subtracted
+    $state->{uncounted} = 1 if $signal =~ /KILL|TERM/;
     $signals++;
     disturb($state);
-    $state->{until} = time + 3 if $signal ne 'USR1';
     kill $signal => $pid if $pid;
+
+    if ($signal eq 'QUIT') {
+        $state->{quit} = { pid => $pid, by => time + 15 };
+        $state->{loop}{full} = 1;
+
+    } elsif ($signal ne 'USR1') {
+        $state->{until} = time + 3;
+        $state->{loop}{disturbed} = 1;
+    }
+
     return 0;
+}
+
+
+# After a QUIT: true when nginx has ended.
+sub leaves {
+    my ($state) = @_;
+
+    if (!Token::Server::alive($state->{quit}{pid})) {
+        $state->{ended} = 1;
+
+    } elsif (time > $state->{quit}{by}) {
+        $state->{wrong} = 'QUIT does not end it';
+    }
+
+    return $state->{ended} || $state->{wrong};
 }
 
 

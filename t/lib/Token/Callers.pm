@@ -44,6 +44,7 @@ sub new {
     my ($class, $backend, %options) = @_;
     my $self = bless {
         backend => $backend, tls_port => free_port(), h2_port => free_port(),
+        http2_port => free_port(),
         %options,
     }, $class;
 
@@ -53,6 +54,7 @@ sub new {
 
 
 sub tls_port { $_[0]{tls_port} }
+sub http2_port { $_[0]{http2_port} }
 sub locations { @{ $_[0]{locations} } }
 
 
@@ -223,7 +225,10 @@ sub configuration {
     my $parameters = join '', map { "token_proxy_param $_ \$$_;\n" } qw(n d size how);
     my $h2 = nginx_since('1.25.1') ? "listen 127.0.0.1:$self->{h2_port}; http2 on;"
         : "listen 127.0.0.1:$self->{h2_port} http2;";
-    my $server = "listen 127.0.0.1:$self->{tls_port} ssl sndbuf=64k;\n"
+    my $old = nginx_since('1.25.1') ? '' : ' http2';
+    my $server = ($old ? '' : "http2 on;\n")
+        . "listen 127.0.0.1:$self->{http2_port}$old;\n"
+        . "listen 127.0.0.1:$self->{tls_port} ssl$old sndbuf=64k;\n"
         . "ssl_certificate @{[ $cert->file ]}; ssl_certificate_key @{[ $cert->key ]};\n";
 
     for my $location ($self->locations) {
@@ -258,8 +263,8 @@ sub configuration {
     add_header  X-N \$n always;
     add_header  X-Cache \$token_proxy_cache_status always;
 
-    lingering_timeout      1s;
-    lingering_time         3s;
+    lingering_timeout      @{[ $self->{linger} // '1s' ]};
+    lingering_time         5s;
     client_header_timeout  3s;
     client_body_timeout    2s;
     send_timeout           2s;
@@ -271,6 +276,7 @@ sub configuration {
     server {
         $h2
         client_body_timeout 4s;
+        add_header X-Inner yes;
         location / {
             proxy_pass $backend;
             proxy_set_header Authorization \$http_authorization;

@@ -7,7 +7,9 @@ package Token::Loop;
 #     $loop->run(\@scripts, width => 250, tick => sub { ... });
 #     $_->{wrong};     # in a script, after it: what was wrong, or undef
 #
-# A script that is "disturbed", by a signal to nginx, may end without answers.
+# A script that is "disturbed", by a signal to nginx, may end without answers;
+# so may those that begin while the loop is "disturbed". While it is "full", none
+# begin.
 # "width" is how many are played at once; "tick" is called some times a second,
 # and ends the run if it returns true: scripts that are being played then have
 # "cut" set. $loop->{playing} are those. A script has 5 seconds for each step
@@ -54,12 +56,12 @@ sub run {
 
     while (@queue || %$playing) {
         for (1 .. 10) {
-            last if !@queue || keys %$playing >= $width;
+            last if !@queue || keys %$playing >= $width || $self->{full};
             $self->begin(shift @queue);
         }
 
         my $now = time;
-        my $wake = @queue && keys %$playing < $width ? $now : $now + 0.25;
+        my $wake = @queue && keys %$playing < $width && !$self->{full} ? $now : $now + 0.25;
 
         $self->{lag} = $now - $self->{turn}
             if $self->{turn} && $now - $self->{turn} > $self->{lag};
@@ -133,6 +135,8 @@ sub begin {
     my ($self, $script) = @_;
     my $port = $script->{tls} ? $self->{tls_port} : $self->{port};
 
+    $script->{disturbed} = 1 if $self->{disturbed};
+
     return $self->open($script) if $script->{open};
 
     socket my $socket, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
@@ -140,7 +144,7 @@ sub begin {
     setsockopt $socket, IPPROTO_TCP, TCP_NODELAY, 1;
 
     if (!connect $socket, pack_sockaddr_in($port, $address)) {
-        $script->{wrong} = "no connection: $!";
+        $script->{wrong} = "no connection: $!" if !$script->{disturbed};
         return;
     }
 
@@ -206,7 +210,8 @@ sub handshake {
         if $error == IO::Socket::SSL::SSL_WANT_READ();
     return vec($self->{writes}, $one->{fd}, 1) = 1
         if $error == IO::Socket::SSL::SSL_WANT_WRITE();
-    return $self->over($one, "no TLS: $error");
+    return $self->over($one, $one->{script}{disturbed} || $one->{script}{leaves}
+        ? undef : "no TLS: $error");
 }
 
 
@@ -462,6 +467,10 @@ sub judge {
 
         my @right = @{ $script->{right}[ $one->{got} ] };
         my @wrong = map { differs($answer, $_, $request) } @right;
+
+        # what it passed on went to a worker that was killed
+        return $self->over($one) if $script->{disturbed} && $answer->{status} >= 500
+            && !grep { $_ eq '' } @wrong;
 
         return $self->over($one, sprintf('answer %d: ', $one->{got} + 1)
             . join(', or ', unique(@wrong))) if !grep { $_ eq '' } @wrong;

@@ -24,7 +24,10 @@ package Token::Shapes;
 use strict;
 use warnings;
 
+use Time::HiRes qw(time);
 use Token::Callers qw(right);
+use Token::Http2;
+use Token::Loop;
 
 my $ids = 0;
 my $run = sprintf '%x', $$;
@@ -795,6 +798,102 @@ sub company {
     return $class->script({ name => 'company', group => 'company', make => sub {
         $_[0]->ask(defined $script->{d} ? (d => $script->{d}) : ())->await;
     } }, $location, k => $script->{k});
+}
+
+
+# Some streams of HTTP/2, one a request, as rand() wants: bodies that are late or
+# come in pieces, streams that are reset. "port" is nginx's for HTTP/2.
+sub streams {
+    my ($class, $location, %options) = @_;
+    my $window = (65535, 1000, 200_000)[rand 3];
+
+    return $class->script({ name => 'streams of HTTP/2', group => 'http2', make => sub {
+        my ($s) = @_;
+        my @streams = map { $s->stream(rand) } 1 .. 1 + int rand 8;
+
+        $s->{open} = sub { Token::Http2->connect(port => $options{port},
+            tls => $options{tls}, window => $window) };
+        $s->{play} = sub { $s->play($_[1], $_[2], @streams) };
+        $s->{asked} = [map { $_->{request} } @streams];
+        return $s;
+    } }, $location, %options);
+}
+
+
+# What one stream is to do: "at" is when it begins, in seconds.
+sub stream {
+    my ($self, $chance) = @_;
+    my @methods = qw(GET GET POST POST HEAD OPTIONS PUT);
+    my $request = $self->request(method => $methods[rand @methods],
+        d => (10, 40, 80, 150, 300)[rand 5],
+        $chance < 0.5 ? (body => (1, 100, 9000, 70_000)[rand 4]) : ());
+    my $at = rand 0.2;
+    my $size = 1 + int length($request->{wire}) / (1 + int rand 4);
+
+    return {
+        request => $request, at => $at, next => $at,
+        late => rand 0.1, reset => $chance > 0.45 && $chance < 0.6 ? $at + rand 0.2 : undef,
+        # streams side by side are as many connections to limit_conn
+        right => [right($self->{location}, $request),
+            $self->{location}{conf} =~ /limit_conn/ ? { status => 503, odd => 1 } : ()],
+        pieces => [length $request->{wire} ? unpack "(a$size)*", $request->{wire} : ()],
+        headers => [map { split /: /, $_, 2 } @{ $self->{location}{headers} // [] },
+            $request->{form} ? 'content-type: application/x-www-form-urlencoded' : (),
+            length $request->{wire} ? 'content-length: ' . length $request->{wire} : ()],
+    };
+}
+
+
+# A turn of all streams: undef, or what was wrong in the end.
+sub play {
+    my ($self, $client, $ended, @streams) = @_;
+    my $now = time - ($self->{began} //= time);
+    my $open = 0;
+
+    for my $one (@streams) {
+        my $stream = $one->{id} ? $client->stream($one->{id}) : undef;
+
+        next if $one->{over};
+
+        if (($stream && $stream->{ended}) || ($one->{reset} && $now > $one->{reset} && $one->{id})) {
+            $one->{over} = 1;
+
+            if (!$stream->{ended}) {
+                $client->reset($one->{id}) if !$ended;
+                next;
+            }
+
+            my @wrong = map { Token::Loop::differs($stream, $_, $one->{request}) }
+                @{ $one->{right} };
+
+            next if grep { $_ eq '' } @wrong;
+            next if $self->{disturbed} && $stream->{status} >= 500;
+            return "stream $one->{id}: " . join ', or ', @wrong;
+        }
+
+        return $self->{disturbed} ? '' : "stream $one->{id} is reset with $stream->{reset}"
+            if $stream && defined $stream->{reset};
+
+        $open++;
+        next if $ended || $now < $one->{next};
+
+        if (!$one->{id}) {
+            $one->{id} = $client->request($one->{request}{head} =~ m{ (\S+)},
+                method => $one->{request}{method},
+                headers => [map { $_ % 2 ? $one->{headers}[$_] : lc $one->{headers}[$_] }
+                    0 .. $#{ $one->{headers} }],
+                @{ $one->{pieces} } ? (open => 1) : ());
+
+        } elsif (@{ $one->{pieces} }) {
+            my $bytes = shift @{ $one->{pieces} };
+            $client->data($one->{id}, $bytes, end => !@{ $one->{pieces} });
+        }
+
+        $one->{next} = $now + $one->{late};
+    }
+
+    return '' if !$open || ($ended && $self->{disturbed});
+    return $client->{fault} ? "nginx has done what it must not: $client->{fault}" : undef;
 }
 
 
