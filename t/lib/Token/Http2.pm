@@ -337,8 +337,9 @@ sub over {
     return 0 if $self->{over};
     $self->{over} = $why;
 
-    # No close_notify: whoever wants a TCP RST would send a FIN before it.
-    $self->{tls} ? $self->{socket}->close(SSL_no_shutdown => 1)
+    # No close_notify: whoever wants a TCP RST would send a FIN before it. After
+    # a handshake that failed, it is no TLS socket any more.
+    $self->{socket}->isa('IO::Socket::SSL') ? $self->{socket}->close(SSL_no_shutdown => 1)
         : CORE::close($self->{socket});
     return 0;
 }
