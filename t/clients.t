@@ -137,7 +137,7 @@ done_testing();
 sub has {
     my ($command, $wanted) = @_;
 
-    return `$command 2>&1` =~ $wanted ? 1 : 0;
+    return (`$command 2>&1` // '') =~ $wanted ? 1 : 0;
 }
 
 
