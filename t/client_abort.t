@@ -169,7 +169,7 @@ for my $path ('/token', '/kept') {
     ok(soon(sub { $endpoint->calls == 2 }), 'SSI: the endpoint is asked twice');
     close $socket;
     ok(soon(sub { active() == 0 }), 'SSI: no connection is left');
-    ok(soon(sub { sockets() == $before }, 3), 'SSI: no socket is left')
+    ok(soon(sub { sockets() == $before }, 10), 'SSI: no socket is left')
         or diag(sockets(), " $before");
 
     $socket = ask('/page', 'Connection: close');
@@ -184,7 +184,7 @@ for my $path ('/token', '/kept') {
 
     ok(soon(sub { $endpoint->calls == 1 }), 'mirror: the endpoint is asked');
     close $socket;
-    ok(soon(sub { active() == 0 }, 3), 'mirror: no connection is left');
+    ok(soon(sub { active() == 0 }, 10), 'mirror: no connection is left');
 }
 
 # A stop while the endpoint is slow.

@@ -20,7 +20,7 @@ use lib 't/lib';
 
 use Digest::MD5 qw(md5_hex);
 use POSIX ();
-use Test::More;
+use Test::More tests => 631;
 use Time::HiRes qw(sleep);
 use Token::Cert;
 use Token::Endpoint;
@@ -130,8 +130,6 @@ for (@CLIENTS) {
         ok((wait_for { active() == 1 } 10), "$name: no connection is left");
     }
 }
-
-done_testing();
 
 
 sub has {

@@ -9,7 +9,7 @@ use lib 't/lib';
 use IO::Socket::INET;
 use POSIX ();
 use Socket qw(SOL_SOCKET SO_LINGER);
-use Test::More tests => 434;
+use Test::More tests => 446;
 use Time::HiRes qw(sleep time);
 use Token::Server;
 use Token::Util qw(free_port nginx_since slurp spew wait_for);
@@ -107,7 +107,7 @@ my $resolver = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp')
 
 my $port = free_port();
 my $endpoint = endpoint();
-my $timeouts = 'proxy_connect_timeout 700ms; proxy_send_timeout 700ms; proxy_read_timeout 700ms;';
+my $timeouts = 'proxy_connect_timeout 700ms; proxy_send_timeout 700ms; proxy_read_timeout 2s;';
 my $credentials = 'token_proxy_client_id my-key; token_proxy_client_secret my-secret;';
 
 # with a backoff that outlives the test
@@ -182,7 +182,7 @@ for my $kind (qw(plain cached)) {
     my $log = length $nginx->error_log;
 
     is(ask("/$kind/trickles")->{status}, 504, "$kind: a byte now and then: 504");
-    cmp_ok(time - $start, '<', 5, '... within the time of connecting, sending and reading');
+    cmp_ok(time - $start, '<', 8, '... within the time of connecting, sending and reading');
     like(substr($nginx->error_log, $log), qr/did not end its answer in time/,
         '... which the log says');
     ok((wait_for { sockets() <= $before } 5), '... and the connection is gone');
@@ -346,13 +346,8 @@ sub check {
     my $said = substr $nginx->error_log, $log;
     my @lines = split /\n/, $said;
 
-    if ($line) {
-        is(scalar(@lines), 1, '... one line in the log') or diag($said);
-        like($said, $line, '... that says why');
-
-    } else {
-        is($said, '', '... nothing in the log');
-    }
+    is(scalar(@lines), $line ? 1 : 0, '... so many lines in the log') or diag($said);
+    like($said, $line // qr/^\z/, '... that say why');
 
     ok((wait_for {; active() == 1 && sockets() <= $before } 3), '... no connection is left')
         or diag("active ", active(), ", sockets ", sockets(), " of $before");

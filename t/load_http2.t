@@ -13,6 +13,7 @@ plan(skip_all => 'nginx has no HTTP/2')
     if `$NGINX -V 2>&1` !~ /--with-http_v2_module/;
 plan(skip_all => 'there is no h2load (nghttp2-client)')
     if `h2load --version 2>&1` !~ /^h2load/;
+plan(tests => 21);
 
 my $echo = Token::Echo->new;
 my $port = free_port();
@@ -81,4 +82,3 @@ is((settled { sockets() }), $before, 'no socket is left');
 $nginx->stop('QUIT');
 is(join("\n", grep { /\[(?:alert|crit|emerg)\]|open socket|exited on signal/ }
     split /\n/, $nginx->error_log), '', 'nothing alarming in the log');
-done_testing;

@@ -229,7 +229,7 @@ sub check {
         my $log = "$ENV{TEST_NGINX_SERVROOT}/logs/endpoint_calls.log";
         my $count = sub { my $n = () = slurp($log) =~ /\n/g; $n };
 
-        wait_for { $count->() >= $calls } 1;
+        wait_for { $count->() >= $calls };
         $test->is_num($count->(), $calls, $block->name . ' - endpoint calls');
     }
 
