@@ -58,6 +58,7 @@ ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     j.last = text->data + text->len;
     j.depth = 0;
     j.pool = pool;
+    j.members = NULL;
 
     if (ngx_http_token_json_next(&j) != '{') {
         return NGX_DECLINED;
@@ -116,11 +117,15 @@ ngx_http_token_json_list(ngx_http_token_json_t *j)
                 return NGX_DECLINED;
             }
 
-            rc = ngx_http_token_json_value(j, &member.key, &member.name);
+            member.key.data = j->p;
+
+            rc = ngx_http_token_json_string(j, &member.name);
 
             if (rc != NGX_OK) {
                 return rc;
             }
+
+            member.key.len = j->p - member.key.data;
 
             if (ngx_http_token_json_next(j) != ':') {
                 return NGX_DECLINED;
@@ -291,8 +296,9 @@ ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
 /*
  * Passes over what stands for itself in a string: ASCII but for control
  * characters, quotes and backslashes.  A token has hundreds of them: eight are
- * looked at together, and the top bit of a byte is set if it is none of them.
- * The quote, 0x22 ^ 0x02, is below 0x21 as control characters are.
+ * looked at together.  A byte that is none of them sets a top bit: control
+ * characters and the quote, 0x22 ^ 0x02, are below 0x21; the backslash is 0 in
+ * the second difference; what is no ASCII keeps its own bit in one of the two.
  */
 
 static u_char *
@@ -307,7 +313,7 @@ ngx_http_token_json_encode_name(u_char *p, u_char *last)
 
         ngx_memcpy(&w, p, 8);
 
-        if ((w | ((w ^ ones * 0x02) - ones * 0x21) | ((w ^ ones * '\\') - ones))
+        if ((((w ^ ones * 0x02) - ones * 0x21) | ((w ^ ones * '\\') - ones))
             & ones * 0x80)
         {
             break;
