@@ -34,7 +34,7 @@ static ngx_int_t ngx_http_token_json_value(ngx_http_token_json_t *j,
     ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_string(ngx_http_token_json_t *j,
     ngx_str_t *string);
-static u_char *ngx_http_token_json_encode_name(u_char *p, u_char *last);
+static u_char *ngx_http_token_json_skip_plain(u_char *p, u_char *last);
 static ngx_int_t ngx_http_token_json_escape(u_char **pos, u_char *last);
 static ngx_int_t ngx_http_token_json_utf8(u_char **pos, u_char *last);
 static ngx_int_t ngx_http_token_json_decode(ngx_pool_t *pool,
@@ -175,7 +175,7 @@ ngx_http_token_json_add(ngx_http_token_json_t *j,
     name = &member->name;
 
     if (member->key.len != name->len + 2
-        && ngx_http_token_json_encode_name(name->data, name->data + name->len)
+        && ngx_http_token_json_skip_plain(name->data, name->data + name->len)
            == name->data + name->len)
     {
         member->key.data = name->data - 1;
@@ -261,7 +261,7 @@ ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
     string->data = ++j->p;
 
     for ( ;; ) {
-        j->p = ngx_http_token_json_encode_name(j->p, j->last);
+        j->p = ngx_http_token_json_skip_plain(j->p, j->last);
 
         if (j->p == j->last) {
             return NGX_DECLINED;
@@ -302,7 +302,7 @@ ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
  */
 
 static u_char *
-ngx_http_token_json_encode_name(u_char *p, u_char *last)
+ngx_http_token_json_skip_plain(u_char *p, u_char *last)
 {
     size_t    n;
     uint64_t  w;
