@@ -7,7 +7,7 @@
  * token location, as a nested location would, and sets what a token request
  * needs:
  *
- *     proxy_pass            $token_proxy_internal_endpoint;
+ *     proxy_pass            URL;    # or $token_proxy_internal_endpoint
  *     proxy_method          POST;
  *     proxy_http_version    1.1;
  *     proxy_set_body        $token_proxy_internal_body;
@@ -36,13 +36,15 @@ static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
 static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
+static char *ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf);
 static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev);
 
 
 /* a token request fits into one block of it */
 
-#define NGX_HTTP_TOKEN_REQUEST_POOL  8192
+#define NGX_HTTP_TOKEN_REQUEST_POOL  12288
 
 
 /* filters that would change an answer whose bytes are not theirs to change */
@@ -244,7 +246,6 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf)
 {
     void                      *prev, *conf;
-    ngx_uint_t                 auto_redirect;
     ngx_http_module_t         *module;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -260,31 +261,18 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
 
     ngx_http_token_fetch_upstream_conf(tlcf, conf, prev);
 
-    auto_redirect = clcf->auto_redirect;
-
-    if (ngx_http_token_proxy_set(cf, conf, "proxy_pass",
-                                 "$token_proxy_internal_endpoint")
-        != NGX_CONF_OK)
-    {
-        return NULL;
-    }
-
-    /* the setter has made itself the token location's handler */
-
-    tlcf->proxy_handler = clcf->handler;
-
     clcf->handler = ngx_http_token_handler;
-    clcf->auto_redirect = auto_redirect;
 
-    if (ngx_http_token_proxy_set(cf, conf, "proxy_method", "POST")
-        != NGX_CONF_OK
+    if (ngx_http_token_fetch_proxy_pass(cf, tlcf, conf) != NGX_CONF_OK
+        || ngx_http_token_proxy_set(cf, conf, "proxy_method", "POST")
+           != NGX_CONF_OK
         || ngx_http_token_proxy_set(cf, conf, "proxy_http_version", "1.1")
            != NGX_CONF_OK
         || ngx_http_token_proxy_set(cf, conf, "proxy_set_body",
                                     "$token_proxy_internal_body")
            != NGX_CONF_OK
-        || ngx_http_token_proxy_init_headers(cf, tlcf, conf,
-                                             prev) != NGX_CONF_OK
+        || ngx_http_token_proxy_init_headers(cf, tlcf, conf, prev)
+           != NGX_CONF_OK
         || ngx_http_token_proxy_init_ssl(cf, tlcf, conf, prev) != NGX_CONF_OK)
     {
         return NULL;
@@ -298,6 +286,61 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
                        ((ngx_http_upstream_conf_t *) prev)->ignore_client_abort;
 
     return conf;
+}
+
+
+/*
+ * The setter makes its handler that of the location in which it stands: this
+ * one, whose name is the path of a token request, and is replaced by the URL's.
+ */
+
+static char *
+ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf)
+{
+    char                      *rv, *url, *path;
+    ngx_http_conf_ctx_t       *saved, ctx;
+    ngx_http_core_loc_conf_t   clcf;
+
+    url = "$token_proxy_internal_endpoint";
+
+    if (tlcf->upstream) {
+
+        /* a URL that is constant needs a path before its query */
+
+        path = (char *) tlcf->endpoint->value.data + sizeof("http://");
+        path += strcspn(path, "/?");
+
+        if (*path != '?') {
+            url = (char *) tlcf->endpoint->value.data;
+        }
+    }
+
+    saved = cf->ctx;
+    ctx = *saved;
+
+    ctx.loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    if (ctx.loc_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
+    ngx_str_set(&clcf.name, "/");
+
+    ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
+
+    cf->ctx = &ctx;
+
+    rv = ngx_http_token_proxy_set(cf, conf, "proxy_pass", url);
+
+    cf->ctx = saved;
+
+    tlcf->proxy_handler = clcf.handler;
+
+    return rv;
 }
 
 

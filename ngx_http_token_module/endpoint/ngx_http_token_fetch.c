@@ -125,8 +125,9 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
         return NGX_ERROR;
     }
 
-    /* the path of an endpoint whose URL has none */
+    /* the path of an endpoint whose URL has none, or else replaced by it */
     ngx_str_set(&sr->uri, "/");
+    sr->valid_location = 1;
 
     sr->method = NGX_HTTP_POST;
     sr->method_name = ngx_http_token_post_method;

@@ -80,6 +80,10 @@ ngx_http_token_serve(ngx_http_request_t *r)
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
+    if (tlcf->constant) {
+        return ngx_http_token_serve_request(r, &tlcf->request);
+    }
+
     request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
