@@ -264,7 +264,7 @@ sub configuration {
     add_header  X-Cache \$token_proxy_cache_status always;
 
     lingering_timeout      @{[ $self->{linger} // '1s' ]};
-    lingering_time         30s;    # a busy client sends a body byte by byte
+    lingering_time         60s;
     client_header_timeout  3s;
     client_body_timeout    2s;
     send_timeout           2s;

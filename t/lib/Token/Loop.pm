@@ -98,7 +98,7 @@ sub run {
                 $self->go($one);
 
             } elsif ($one->{deadline} <= $now) {
-                $self->over($one, late($one));
+                $self->over($one, late($one, $self->{patience}));
             }
         }
 
@@ -227,7 +227,8 @@ sub connected {
 sub alive {
     my ($self, $one) = @_;
 
-    $one->{deadline} = time + $self->{patience};
+    # until there is a worker again
+    $one->{deadline} = time + $self->{patience} * ($one->{script}{disturbed} ? 4 : 1);
     return;
 }
 
@@ -316,7 +317,7 @@ sub finish {
 
 # Why it has taken so long.
 sub late {
-    my ($one) = @_;
+    my ($one, $patience) = @_;
     my $script = $one->{script};
     my $step = $script->{steps}[ $one->{at} ];
 
@@ -325,7 +326,7 @@ sub late {
     return "the connection stays open behind the last answer" if $one->{closing};
     return 'no "100 Continue"' if $step && $step->[0] eq 'hundred';
     return 'nginx does not read on' if length $one->{out} && $one->{got};
-    return sprintf 'no answer %d in %g s%s', $one->{got} + 1, $PATIENCE,
+    return sprintf 'no answer %d in %g s%s', $one->{got} + 1, $patience,
         length $one->{in} ? ', but for ' . length($one->{in}) . ' bytes' : '';
 }
 
@@ -346,7 +347,8 @@ sub over {
 
     # of TLS, nothing is said on leaving
     if ($one->{client}) {
-        $one->{client}->close;
+        # in the middle of a handshake, IO::Socket::SSL may refuse
+        eval { $one->{client}->close };
 
     } elsif (ref $one->{socket} eq 'IO::Socket::SSL') {
         $one->{socket}->close(SSL_no_shutdown => 1);
@@ -433,7 +435,6 @@ sub step {
     return if !defined $said && !$ended;
     $said //= 'the connection has ended' if $ended;
 
-    $client->close;
     return $self->over($one, length $said ? $said : undef);
 }
 

@@ -746,7 +746,7 @@ shape 'reads nothing' => 'reader', sub {
 
     $s->large or return;
     my $r = $s->request(d => 30, query => $s->{large});
-    $s->send($r->{head})->hold(3.5);
+    $s->send($r->{head})->hold(6);
     push @{ $s->{right} }, [$NONE];
     push @{ $s->{asked} }, $r;
     $s->await;
@@ -762,7 +762,7 @@ sub large {
         && $location->{kind} ne 'api';
 
     $self->{large} = $location->{kind} eq 'token' ? 'size=400000'
-        : $location->{kind} eq 'api' ? 'asize=400000' : return;
+        : $location->{kind} eq 'api' ? 'asize=1500000' : return;
     $self->{narrow} = 1;
     return 1;
 }
