@@ -84,7 +84,9 @@ my $nginx = Token::Server->new(
         location = /status { token_proxy_status; }
         location = /ignore { $token proxy_ignore_client_abort on; }
         location = /limited { $token limit_req zone=limited burst=200; }
-        location = /after { $token post_action /ok; }
+        location = /after { $token post_action /later; }
+        location = /waited { $token token_proxy_cache tokens; post_action /later; }
+        location = /waited_api { token_proxy_bearer /miss; post_action /later; $api }
         location = /named { try_files /none \@token; }
         location \@token { $token }
 
@@ -92,6 +94,13 @@ my $nginx = Token::Server->new(
         location = /fallback { $api }
         location = /error_named { $token error_page 502 = \@fallback; }
         location \@fallback { $api }
+
+        # It goes on when the token has been fetched.
+        location = /later {
+            proxy_pass  @{[$echo->url('/api?delay=')]}@{[2 * $SLOW]};
+            proxy_pass_request_body  off;
+            proxy_set_header         Content-Length "";
+        }
 
         location = /satisfy {
             satisfy       any;
@@ -210,6 +219,8 @@ my @LOCATIONS = (
     { path => '/ignore', answer => token_answer() },
     { path => '/limited', answer => token_answer() },
     { path => '/after', answer => token_answer() },
+    { path => '/waited', answer => token_answer() },
+    { path => '/waited_api', reads => 1, answer => api_answer('Bearer AT-K.1') },
     { path => '/named', answer => token_answer() },
     { path => '/error_page', k => 'fail', answer => api_answer('-', uri => '/fallback', get => 1, no_body => 1) },
     { path => '/error_named', k => 'fail', answer => api_answer('-', no_body => 1) },

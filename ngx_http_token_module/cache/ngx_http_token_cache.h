@@ -287,6 +287,7 @@ struct ngx_http_token_waiter_s {
 
     ngx_queue_t                     queue;
     ngx_http_request_t             *request;
+    ngx_http_token_ctx_t           *ctx;         /* of the request */
     ngx_http_token_request_t       *token_request;
     ngx_http_token_fetch_t         *fetch;       /* its own, without a cache */
     ngx_http_token_zone_t          *zone;

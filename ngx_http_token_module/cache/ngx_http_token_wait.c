@@ -77,7 +77,9 @@ ngx_http_token_wait_start(ngx_http_token_waiter_t *w)
     r = w->request;
 
     cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
+    w->ctx = ngx_http_token_ctx(r);
+
+    if (cln == NULL || w->ctx == NULL) {
         return NGX_ERROR;
     }
 
@@ -163,6 +165,14 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
                    w->waiting, w->served, ev->timedout);
 
     ev->timedout = 0;
+
+    if (ngx_http_get_module_ctx(r, ngx_http_token_module) != w->ctx) {
+
+        /* the client has left, and the request is in its post_action */
+
+        ngx_http_token_wait_end(w);
+        return;
+    }
 
     if (w->served) {
         rc = NGX_OK;
