@@ -69,10 +69,7 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
     u_char                     *digest;
-    ngx_int_t                   rc;
     ngx_str_t                   extra;
-    ngx_log_t                  *log;
-    ngx_uint_t                  level;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
@@ -83,18 +80,10 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache.key) {
-        log = r->connection->log;
-
-        level = ngx_http_token_debug_off(log);
-
-        rc = ngx_http_complex_value(r, tlcf->cache.key, &extra);
-
-        log->log_level = level;
-
-        if (rc != NGX_OK) {
-            return NULL;
-        }
+    if (tlcf->cache.key
+        && ngx_http_token_secret_value(r, tlcf->cache.key, &extra) != NGX_OK)
+    {
+        return NULL;
     }
 
     digest = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_DIGEST_LEN);

@@ -68,7 +68,20 @@ ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
 
 /* ngx_http_token_answer.c */
 
-/* Answers with a body of JSON.  Returns what a content handler returns. */
+extern ngx_str_t  ngx_http_token_json_type;
+
+/* Answers with a body of that type.  Returns what a content handler returns. */
+ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, ngx_str_t *body);
+
+/*
+ * Makes the response one of a token location: with the module's own headers,
+ * and without the filters that would change its body.
+ */
+void ngx_http_token_own_response(ngx_http_request_t *r,
+    ngx_http_token_ctx_t *ctx);
+
+/* The same with a body of JSON, in a token location. */
 ngx_int_t ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 
@@ -118,16 +131,6 @@ ngx_int_t ngx_http_token_cors_header_filter(ngx_http_request_t *r);
  */
 ngx_int_t ngx_http_token_cors_leave(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf);
-
-
-/* ngx_http_token_preflight.c */
-
-/* Answers OPTIONS.  Returns what a content handler returns. */
-ngx_int_t ngx_http_token_cors_options(ngx_http_request_t *r);
-
-/* Adds the headers of a preflight's answer. */
-ngx_int_t ngx_http_token_cors_preflight(ngx_http_request_t *r,
-    ngx_http_token_cors_conf_t *cors);
 
 
 /* ngx_http_token_basic.c */

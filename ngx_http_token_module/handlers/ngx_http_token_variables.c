@@ -10,8 +10,12 @@
 #include "ngx_http_token_handlers.h"
 
 
+static ngx_int_t ngx_http_token_set_variable(ngx_http_variable_value_t *v,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_token_cache_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_http_token_result_t *ngx_http_token_variable_result(
+    ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_expires_in_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
@@ -44,8 +48,8 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
       ngx_http_token_access_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     /*
-     * Not found by name while serving.  The first three are known to the proxy
-     * module in a fetch's location, the last one to an error page's URI.
+     * These are not found by name while serving.  The proxy module uses the
+     * first three in a fetch's location, the URI of an error page the last one.
      */
 
     { ngx_string("token_proxy_internal_endpoint"), NULL,
@@ -101,31 +105,55 @@ ngx_http_token_add_variables(ngx_conf_t *cf)
 }
 
 
+/* sets the value of a variable, which is not found if it is NULL */
+
 static ngx_int_t
-ngx_http_token_cache_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_token_set_variable(ngx_http_variable_value_t *v, ngx_str_t *value)
 {
-    ngx_str_t             *status;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    if (ctx == NULL || ctx->result == NULL) {
+    if (value == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    status = (ctx->result->outcome == NGX_HTTP_TOKEN_OK)
-             ? &ngx_http_token_cache_statuses[ctx->result->cache_status]
-             : &ngx_http_token_cache_statuses[NGX_HTTP_TOKEN_CACHE_ERROR];
-
-    v->len = status->len;
+    v->len = value->len;
     v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
-    v->data = status->data;
+    v->data = value->data;
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_cache_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_uint_t                status;
+    ngx_http_token_result_t  *result;
+
+    result = ngx_http_token_variable_result(r);
+
+    if (result == NULL) {
+        return ngx_http_token_set_variable(v, NULL);
+    }
+
+    status = (result->outcome == NGX_HTTP_TOKEN_OK)
+             ? result->cache_status : NGX_HTTP_TOKEN_CACHE_ERROR;
+
+    return ngx_http_token_set_variable(v,
+                                       &ngx_http_token_cache_statuses[status]);
+}
+
+
+static ngx_http_token_result_t *
+ngx_http_token_variable_result(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    return ctx ? ctx->result : NULL;
 }
 
 
@@ -133,30 +161,25 @@ static ngx_int_t
 ngx_http_token_expires_in_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
+    ngx_str_t                 value;
+    ngx_http_token_result_t  *result;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    result = ngx_http_token_variable_result(r);
 
-    if (ctx == NULL || ctx->result == NULL || ctx->result->expires_in < 0
-        || ctx->result->outcome != NGX_HTTP_TOKEN_OK)
+    if (result == NULL || result->expires_in < 0
+        || result->outcome != NGX_HTTP_TOKEN_OK)
     {
-        v->not_found = 1;
-        return NGX_OK;
+        return ngx_http_token_set_variable(v, NULL);
     }
 
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
-    if (p == NULL) {
+    value.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    if (value.data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%T", ctx->result->expires_in) - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
+    value.len = ngx_sprintf(value.data, "%T", result->expires_in) - value.data;
 
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &value);
 }
 
 
@@ -164,30 +187,24 @@ static ngx_int_t
 ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
+    ngx_str_t                 value;
+    ngx_http_token_result_t  *result;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    result = ngx_http_token_variable_result(r);
 
-    if (ctx == NULL || ctx->result == NULL
-        || ctx->result->upstream_status == 0)
-    {
-        v->not_found = 1;
-        return NGX_OK;
+    if (result == NULL || result->upstream_status == 0) {
+        return ngx_http_token_set_variable(v, NULL);
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    if (p == NULL) {
+    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (value.data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%ui", ctx->result->upstream_status) - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
+    value.len = ngx_sprintf(value.data, "%ui", result->upstream_status)
+                - value.data;
 
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &value);
 }
 
 
@@ -197,30 +214,26 @@ static ngx_int_t
 ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
+    ngx_str_t                 value;
+    ngx_http_token_result_t  *result;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    result = ngx_http_token_variable_result(r);
 
-    if (ctx == NULL || ctx->result == NULL || !ctx->result->fetched) {
-        v->not_found = 1;
-        return NGX_OK;
+    if (result == NULL || !result->fetched) {
+        return ngx_http_token_set_variable(v, NULL);
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
-    if (p == NULL) {
+    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
+    if (value.data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%M.%03M", ctx->result->upstream_time / 1000,
-                         ctx->result->upstream_time % 1000)
-             - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
+    value.len = ngx_sprintf(value.data, "%M.%03M",
+                            result->upstream_time / 1000,
+                            result->upstream_time % 1000)
+                - value.data;
 
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &value);
 }
 
 
@@ -228,22 +241,15 @@ static ngx_int_t
 ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    ngx_str_t             *token;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->bearer == NULL || ctx->bearer->token.len == 0) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
+    token = (ctx && ctx->bearer && ctx->bearer->token.len)
+            ? &ctx->bearer->token : NULL;
 
-    v->len = ctx->bearer->token.len;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = ctx->bearer->token.data;
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, token);
 }
 
 
@@ -251,25 +257,15 @@ static ngx_int_t
 ngx_http_token_endpoint_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t             *s;
+    ngx_str_t             *value;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->fetch == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
+    value = (ctx && ctx->fetch)
+            ? (ngx_str_t *) ((u_char *) ctx->fetch->sent + data) : NULL;
 
-    s = (ngx_str_t *) ((u_char *) ctx->fetch->sent + data);
-
-    v->len = s->len;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = s->data;
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, value);
 }
 
 
@@ -279,7 +275,7 @@ ngx_http_token_cors_variable(ngx_http_request_t *r,
 {
     ngx_http_token_loc_conf_t  *tlcf;
 
-    (void) data;
+    static ngx_str_t  empty = ngx_string("");
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
@@ -289,11 +285,5 @@ ngx_http_token_cors_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = 0;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = (u_char *) "";
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &empty);
 }

@@ -35,10 +35,36 @@ ngx_http_token_log_url(ngx_str_t *url)
 }
 
 
-/*
- * nginx writes request headers and the values of variables to a debug log.
- * Where those are secrets, the log is told to be silent.
- */
+ngx_str_t
+ngx_http_token_url_host(ngx_str_t *url)
+{
+    u_char     *p, *last;
+    ngx_str_t   host;
+
+    last = url->data + url->len;
+
+    p = ngx_strlchr(url->data, last, '/');
+    p = (p && last - p > 1) ? p + 2 : url->data;
+
+    host.data = p;
+
+    while (p < last && *p != '/' && *p != '?') {
+        p++;
+    }
+
+    host.len = p - host.data;
+
+    return host;
+}
+
+
+ngx_uint_t
+ngx_http_token_equals(ngx_str_t *s, char *text)
+{
+    return (s->len == ngx_strlen(text)
+            && ngx_memcmp(s->data, text, s->len) == 0);
+}
+
 
 ngx_uint_t
 ngx_http_token_debug_off(ngx_log_t *log)
@@ -49,6 +75,23 @@ ngx_http_token_debug_off(ngx_log_t *log)
     log->log_level &= ~NGX_LOG_DEBUG_HTTP;
 
     return level;
+}
+
+
+ngx_int_t
+ngx_http_token_secret_value(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
+    ngx_str_t *text)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  level;
+
+    level = ngx_http_token_debug_off(r->connection->log);
+
+    rc = ngx_http_complex_value(r, cv, text);
+
+    r->connection->log->log_level = level;
+
+    return rc;
 }
 
 

@@ -73,10 +73,6 @@ ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
 /* Removes the CORS headers of the response.  Returns 0 if it has no Vary. */
 ngx_uint_t ngx_http_token_cors_clean(ngx_http_request_t *r);
 
-/* Adds a header to the response. */
-ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
-
 /* Adds a name to the response's Vary, if it is not there. */
 ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
 
@@ -87,6 +83,13 @@ ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
 ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
     u_char *name, size_t len, ngx_uint_t *n);
 
+/*
+ * Takes the next name off a list of names with commas.  Returns 0 if there is
+ * none.
+ */
+ngx_uint_t ngx_http_token_next_name(ngx_str_t *list, ngx_str_t *name);
+
+/* Adds a header to the response.  Returns NULL if memory is out. */
 ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
@@ -131,11 +134,24 @@ ngx_http_token_pos_t ngx_http_token_conf_pos(ngx_conf_t *cf);
 void ngx_cdecl ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_err_t err, const char *fmt, ...);
 
-/* A URL as a log shows it: a query may hold what nobody shall read there. */
+/* A URL as a log shows it, without its query, which may hold secrets. */
 ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
-/* Returns the level that the log has to get back. */
+/* The host of a URL, with its port if there is one. */
+ngx_str_t ngx_http_token_url_host(ngx_str_t *url);
+
+ngx_uint_t ngx_http_token_equals(ngx_str_t *s, char *text);
+
+/*
+ * nginx writes request headers and the values of variables to a debug log.
+ * Where these are secrets, HTTP debugging is switched off in the log.  Returns
+ * the level that has to be restored.
+ */
 ngx_uint_t ngx_http_token_debug_off(ngx_log_t *log);
+
+/* Evaluates a value without a trace of it in the debug log. */
+ngx_int_t ngx_http_token_secret_value(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv, ngx_str_t *text);
 
 /*
  * Checks a client id, a secret or a token: RFC 6749 appendix A.1, A.2 and A.12,
