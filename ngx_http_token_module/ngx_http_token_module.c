@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The table of contents: directives, configuration, phases.
+ * The module: its directives, its configuration, its handlers and filters.
  */
 
 
@@ -20,8 +20,6 @@ static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
 static void *ngx_http_token_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
-static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
-    void *child);
 
 
 static ngx_command_t  ngx_http_token_commands[] = {
@@ -37,7 +35,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_endpoint,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_token_loc_conf_t, endpoint),
       NULL },
 
     { ngx_string("token_proxy_client_id"),
@@ -126,10 +124,10 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_max_response_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_token_set_max_response_size,
+      ngx_conf_set_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, max_response_size),
-      NULL },
+      &ngx_http_token_not_zero_size },
 
     { ngx_string("token_proxy_ssl_verify"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
@@ -301,7 +299,7 @@ static ngx_http_module_t  ngx_http_token_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_token_create_loc_conf,        /* create location configuration */
-    ngx_http_token_merge_loc_conf          /* merge location configuration */
+    ngx_http_token_merge                   /* merge location configuration */
 };
 
 
@@ -361,7 +359,7 @@ ngx_http_token_init(ngx_conf_t *cf)
 
     if (!tmcf->used) {
 
-        /* loaded, but not used: nothing changes */
+        /* the module is loaded, but not used: nothing changes */
 
         return NGX_OK;
     }
@@ -370,7 +368,7 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    /* of a phase's handlers the last is called first */
+    /* the handlers of a phase are called from the last to the first */
 
     if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
                                    ngx_http_token_cors_handler)
@@ -509,11 +507,4 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     ngx_http_token_bearer_create(&conf->bearer);
 
     return conf;
-}
-
-
-static char *
-ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
-{
-    return ngx_http_token_merge(cf, parent, child);
 }

@@ -24,14 +24,6 @@ typedef int64_t  ngx_http_token_time_t;
  */
 
 typedef struct {
-    uint32_t                        key;      /* offsets in the text */
-    uint32_t                        key_len;
-    uint32_t                        value;
-    uint32_t                        value_len;
-} ngx_http_token_span_t;
-
-
-typedef struct {
     size_t                          size;     /* of all this */
     ngx_http_token_time_t           asked;    /* when it was asked for */
     ngx_http_token_time_t           expires;
@@ -186,6 +178,10 @@ ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
  */
 ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored);
+
+/* Overwrites a token and frees it. */
+void ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
     ngx_http_token_stored_t *stored);
 
 

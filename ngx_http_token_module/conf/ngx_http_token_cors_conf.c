@@ -14,8 +14,6 @@ static char *ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf, ngx_uint_t methods);
 static char *ngx_http_token_cors_check_name(ngx_str_t *name,
     ngx_uint_t method);
-static char *ngx_http_token_cors_default(ngx_conf_t *cf,
-    ngx_http_token_cors_conf_t *conf);
 static char *ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list,
     ngx_str_t *text);
 static char *ngx_http_token_cors_init_error_pages(ngx_conf_t *cf);
@@ -285,8 +283,12 @@ ngx_http_token_cors_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_http_token_cors_default(cf, conf) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
+    if (conf->headers == NULL) {
+        conf->headers = ngx_http_token_two_names(cf, "Content-Type",
+                                                 "Authorization");
+        if (conf->headers == NULL) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     conf->allow_methods = tlcf->allow;
@@ -320,32 +322,6 @@ ngx_http_token_cors_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     conf->age.len = ngx_sprintf(p, "%T", conf->max_age) - p;
 
     return ngx_http_token_cors_init_error_pages(cf);
-}
-
-
-static char *
-ngx_http_token_cors_default(ngx_conf_t *cf, ngx_http_token_cors_conf_t *conf)
-{
-    ngx_str_t  *name;
-
-    if (conf->headers) {
-        return NGX_CONF_OK;
-    }
-
-    conf->headers = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
-    if (conf->headers == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    name = ngx_array_push_n(conf->headers, 2);
-    if (name == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_str_set(&name[0], "Content-Type");
-    ngx_str_set(&name[1], "Authorization");
-
-    return NGX_CONF_OK;
 }
 
 
@@ -389,20 +365,19 @@ ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list, ngx_str_t *text)
 /*
  * An error page has a location of its own, and the redirect to it clears the
  * request's contexts: nothing tells then that the request came from a token
- * location.  So the URIs of a token location's error pages end with a variable
- * that is empty, and whose evaluation notes it.
+ * location.  So a variable stands at the end of the URIs of a token location's
+ * error pages: it is empty, and its evaluation marks the request.
  */
 
 static char *
 ngx_http_token_cors_init_error_pages(ngx_conf_t *cf)
 {
-    u_char                            *p;
-    ngx_str_t                          uri;
-    ngx_uint_t                         i;
-    ngx_array_t                       *pages;
-    ngx_http_err_page_t               *page, *prev;
-    ngx_http_core_loc_conf_t          *clcf;
-    ngx_http_compile_complex_value_t   ccv;
+    u_char                    *p;
+    ngx_str_t                  uri;
+    ngx_uint_t                 i;
+    ngx_array_t               *pages;
+    ngx_http_err_page_t       *page, *prev;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -443,13 +418,7 @@ ngx_http_token_cors_init_error_pages(ngx_conf_t *cf)
 
         uri.len = p - uri.data - 1;
 
-        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &uri;
-        ccv.complex_value = &page->value;
-
-        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        if (ngx_http_token_compile_complex(cf, &uri, &page->value) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }

@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * What a finished call of the token endpoint has brought: a token, or one of
- * the failures.
+ * The result of a finished call of the token endpoint: a token, or one of the
+ * failures.
  */
 
 
@@ -45,7 +45,7 @@ ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     if (fetch->upstream_status == 0
         || fetch->rc >= NGX_HTTP_SPECIAL_RESPONSE)
     {
-        /* nginx has said why in the log */
+        /* nginx has logged the reason */
 
         if (fetch->rc == NGX_HTTP_GATEWAY_TIME_OUT) {
             fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
@@ -267,7 +267,7 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
         return NGX_HTTP_TOKEN_REFUSED;
     }
 
-    /* who is refused, the client of this server or the caller's grant? */
+    /* this server's client may be refused, or the caller's grant */
 
     error = members ? ngx_http_token_json_find(members, "error") : NULL;
 
@@ -282,10 +282,10 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
     }
 
     /*
-     * RFC 6749 5.2 has 401 for a client that was not authenticated, and an
-     * error in the body.  Without one it is not known who is meant: it is the
-     * endpoint that is wrong, and no refusal of the client is counted, which
-     * any caller could cause where the refresh token is meant.
+     * RFC 6749 5.2 has 401 for a client that was not authenticated, with an
+     * error in the body.  Without that error the 401 may be for the refresh
+     * token, which any caller can choose: so it counts as an invalid answer of
+     * the endpoint, and not as a refusal of the client.
      */
 
     if (status == NGX_HTTP_UNAUTHORIZED && error == NULL) {
@@ -305,8 +305,7 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
 static ngx_uint_t
 ngx_http_token_member_is(ngx_http_token_member_t *m, char *text)
 {
-    return (m && m->string.len == ngx_strlen(text)
-            && ngx_strncmp(m->string.data, text, m->string.len) == 0);
+    return (m && ngx_http_token_equals(&m->string, text));
 }
 
 

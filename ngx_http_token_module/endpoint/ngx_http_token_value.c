@@ -236,24 +236,31 @@ static char *
 ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value)
 {
-    ngx_http_compile_complex_value_t  ccv;
-
     value->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (value->complex == NULL) {
-        return NGX_CONF_ERROR;
-    }
 
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = arg;
-    ccv.complex_value = value->complex;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+    if (value->complex == NULL
+        || ngx_http_token_compile_complex(cf, arg, value->complex) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_complex_value_t *complex)
+{
+    ngx_http_compile_complex_value_t  ccv;
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = text;
+    ccv.complex_value = complex;
+
+    return ngx_http_compile_complex_value(&ccv);
 }
 
 

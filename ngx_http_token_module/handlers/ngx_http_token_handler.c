@@ -255,9 +255,7 @@ ngx_http_token_form_handler(ngx_http_request_t *r)
         return ngx_http_token_serve(r);
     }
 
-    if (grant.type.len != sizeof("refresh_token") - 1
-        || ngx_strncmp(grant.type.data, "refresh_token", grant.type.len) != 0)
-    {
+    if (!ngx_http_token_equals(&grant.type, "refresh_token")) {
         return ngx_http_token_send_error(r, NGX_HTTP_BAD_REQUEST,
                                          "unsupported_grant_type",
                                          "This grant type is not supported.");
@@ -286,7 +284,7 @@ ngx_http_token_form_text(ngx_http_request_t *r, ngx_str_t *text)
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
         b = cl->buf;
 
-        /* a module that came before has read it in its own way */
+        /* a module that read the body before may have written it to a file */
 
         if (b->in_file || b->last - b->pos > NGX_HTTP_TOKEN_MAX_FORM) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,

@@ -39,6 +39,28 @@ ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
 ngx_int_t ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     ngx_array_t *fields, ngx_str_t *text);
 
+/* the place of a member in a text that has been written */
+
+typedef struct {
+    uint32_t                        key;      /* offsets in the text */
+    uint32_t                        key_len;
+    uint32_t                        value;
+    uint32_t                        value_len;
+} ngx_http_token_span_t;
+
+/* The length of all members as an object; no field is named twice. */
+size_t ngx_http_token_json_size(ngx_array_t *members);
+
+/*
+ * Writes the same object to p, where there is room for it, and the places of
+ * the members that it has to spans, unless that is NULL.  Returns the end of
+ * what was written.
+ */
+u_char *ngx_http_token_json_write(u_char *p, ngx_array_t *members,
+    ngx_array_t *fields, ngx_http_token_span_t *spans);
+u_char *ngx_http_token_json_write_member(u_char *p, u_char *text,
+    ngx_http_token_member_t *member, ngx_http_token_span_t *span);
+
 
 /* ngx_http_token_origin.c */
 
@@ -107,6 +129,13 @@ uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
 
 /* The reverse; dst has room for src.  Returns the end of what was written. */
 u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
+
+/*
+ * Takes the next parameter off a form, as it is encoded.  Returns 0 if there is
+ * none.
+ */
+ngx_uint_t ngx_http_token_form_next(ngx_str_t *form, ngx_str_t *name,
+    ngx_str_t *value);
 
 /* a caller's refresh grant, RFC 6749 6; decoded */
 
