@@ -54,16 +54,9 @@ ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    for (method = ngx_http_token_auth_methods; method->name.len; method++) {
-        if (ngx_strcmp(value[1].data, method->name.data) == 0) {
-            break;
-        }
-    }
-
-    if (method->name.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown method \"%V\" in \"%V\"",
-                           &value[1], &cmd->name);
+    method = ngx_http_token_find_method(cf, ngx_http_token_auth_methods,
+                                        &value[1]);
+    if (method == NULL) {
         return NGX_CONF_ERROR;
     }
 

@@ -227,7 +227,6 @@ char *
 ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                       *p;
-    size_t                        i;
     ngx_http_token_basic_conf_t  *basic;
 
     basic = &tlcf->basic;
@@ -265,19 +264,12 @@ ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     basic->challenge.data = p;
 
-    p = ngx_cpymem(p, "Basic realm=\"", sizeof("Basic realm=\"") - 1);
+    p = ngx_sprintf(p, "Basic realm=\"");
 
-    for (i = 0; i < basic->realm.len; i++) {
+    /* without control characters only quotes and backslashes are escaped */
 
-        if (basic->realm.data[i] == '"' || basic->realm.data[i] == '\\') {
-            *p++ = '\\';
-        }
-
-        *p++ = basic->realm.data[i];
-    }
-
-    p = ngx_cpymem(p, "\", charset=\"UTF-8\"",
-                   sizeof("\", charset=\"UTF-8\"") - 1);
+    p = (u_char *) ngx_escape_json(p, basic->realm.data, basic->realm.len);
+    p = ngx_sprintf(p, "\", charset=\"UTF-8\"");
 
     basic->challenge.len = p - basic->challenge.data;
 

@@ -27,7 +27,7 @@ ngx_conf_post_t  ngx_http_token_not_zero_size = {
 };
 
 
-static ngx_conf_bitmask_t  ngx_http_token_methods[] = {
+static ngx_conf_enum_t  ngx_http_token_methods[] = {
     { ngx_string("GET"), NGX_HTTP_GET },
     { ngx_string("POST"), NGX_HTTP_POST },
     { ngx_null_string, 0 }
@@ -439,9 +439,9 @@ ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    ngx_str_t           *value;
-    ngx_uint_t           i;
-    ngx_conf_bitmask_t  *method;
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_conf_enum_t  *method;
 
     if (tlcf->methods) {
         return "is duplicate";
@@ -451,30 +451,45 @@ ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        for (method = ngx_http_token_methods; method->name.len; method++) {
-            if (ngx_strcmp(value[i].data, method->name.data) == 0) {
-                break;
-            }
-        }
-
-        if (method->name.len == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown method \"%V\" in \"%V\"",
-                               &value[i], &cmd->name);
+        method = ngx_http_token_find_method(cf, ngx_http_token_methods,
+                                            &value[i]);
+        if (method == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        if (tlcf->methods & method->mask) {
+        if (tlcf->methods & method->value) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate method \"%V\" in \"%V\"",
                                &value[i], &cmd->name);
             return NGX_CONF_ERROR;
         }
 
-        tlcf->methods |= method->mask;
+        tlcf->methods |= method->value;
     }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_conf_enum_t *
+ngx_http_token_find_method(ngx_conf_t *cf, ngx_conf_enum_t *methods,
+    ngx_str_t *name)
+{
+    ngx_str_t        *directive;
+    ngx_conf_enum_t  *method;
+
+    for (method = methods; method->name.len; method++) {
+        if (ngx_strcmp(name->data, method->name.data) == 0) {
+            return method;
+        }
+    }
+
+    directive = cf->args->elts;
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown method \"%V\" in \"%V\"", name, directive);
+
+    return NULL;
 }
 
 

@@ -34,6 +34,10 @@ char *ngx_http_token_conf_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 ngx_uint_t ngx_http_token_is_duplicate(ngx_conf_t *cf, ngx_array_t *list,
     char *what, ngx_str_t *name);
 
+/* Finds a name in a table.  Returns NULL after a message. */
+ngx_conf_enum_t *ngx_http_token_find_method(ngx_conf_t *cf,
+    ngx_conf_enum_t *methods, ngx_str_t *name);
+
 /* Makes a list of two names, a default.  Returns NULL if memory is out. */
 ngx_array_t *ngx_http_token_two_names(ngx_conf_t *cf, char *first,
     char *second);
@@ -99,9 +103,7 @@ char *ngx_http_token_set_cors_origin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_token_set_cors_names(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 void ngx_http_token_cors_create(ngx_http_token_cors_conf_t *conf);

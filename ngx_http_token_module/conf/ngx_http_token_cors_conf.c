@@ -10,8 +10,6 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf, ngx_uint_t methods);
 static char *ngx_http_token_cors_check_name(ngx_str_t *name,
     ngx_uint_t method);
 static char *ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list,
@@ -113,31 +111,19 @@ ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
-ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    return ngx_http_token_cors_set_list(cf, cmd, conf, 1);
-}
-
-
-char *
-ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    return ngx_http_token_cors_set_list(cf, cmd, conf, 0);
-}
-
-
-static char *
-ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
-    ngx_uint_t methods)
+ngx_http_token_set_cors_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     char  *p = conf;
 
     char          *wrong;
     ngx_str_t     *value, *name;
-    ngx_uint_t     i;
+    ngx_uint_t     i, methods;
     ngx_array_t  **list;
+
+    /* the names of methods, or else of headers */
+
+    methods = (cmd->offset == offsetof(ngx_http_token_loc_conf_t,
+                                       cors.methods));
 
     list = (ngx_array_t **) (p + cmd->offset);
 
@@ -293,21 +279,11 @@ ngx_http_token_cors_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     conf->allow_methods = tlcf->allow;
 
-    if (conf->methods
-        && ngx_http_token_cors_join(cf, conf->methods, &conf->allow_methods)
-           != NGX_CONF_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_token_cors_join(cf, conf->headers, &conf->allow_headers)
-        != NGX_CONF_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->expose_headers
-        && ngx_http_token_cors_join(cf, conf->expose_headers, &conf->expose)
+    if (ngx_http_token_cors_join(cf, conf->methods, &conf->allow_methods)
+        != NGX_CONF_OK
+        || ngx_http_token_cors_join(cf, conf->headers, &conf->allow_headers)
+           != NGX_CONF_OK
+        || ngx_http_token_cors_join(cf, conf->expose_headers, &conf->expose)
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -332,6 +308,10 @@ ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list, ngx_str_t *text)
     size_t       len;
     ngx_str_t   *name;
     ngx_uint_t   i;
+
+    if (list == NULL) {
+        return NGX_CONF_OK;
+    }
 
     if (list->nelts == 0) {
         ngx_str_set(text, "*");

@@ -27,37 +27,26 @@ static void ngx_http_token_remove_headers(ngx_http_request_t *r);
 static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 
     { NGX_HTTP_OK, "", "" },
-
     { NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error",
       "The token request cannot be made." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint could not be reached." },
-
     { NGX_HTTP_GATEWAY_TIME_OUT, "temporarily_unavailable",
       "The token endpoint did not answer in time." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint gave no complete answer." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint gave an invalid answer." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint refused the request." },
-
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint is busy, try again later." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint failed." },
-
     { NGX_HTTP_BAD_REQUEST, "invalid_grant",
       "The refresh token is not valid." },
-
     { NGX_HTTP_BAD_REQUEST, "invalid_scope",
       "The scope is not valid." },
-
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint failed a moment ago, try again later." },
 };
@@ -338,8 +327,8 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
                  header->key.len;
                  header++)
             {
-                if (h[i].key.len == header->key.len
-                    && ngx_strcasecmp(h[i].key.data, header->key.data) == 0)
+                if (ngx_http_token_equals_nocase(&h[i].key,
+                                                 (char *) header->key.data))
                 {
                     h[i].hash = 0;
                 }

@@ -629,9 +629,7 @@ ngx_http_token_cors_is_safe(ngx_str_t *name)
     char  **safe;
 
     for (safe = ngx_http_token_cors_safe_headers; *safe; safe++) {
-        if (name->len == ngx_strlen(*safe)
-            && ngx_strncasecmp(name->data, (u_char *) *safe, name->len) == 0)
-        {
+        if (ngx_http_token_equals_nocase(name, *safe)) {
             return 1;
         }
     }
@@ -649,9 +647,7 @@ ngx_http_token_cors_in(ngx_array_t *list, ngx_str_t *name)
     elt = list->elts;
 
     for (i = 0; i < list->nelts; i++) {
-        if (elt[i].len == name->len
-            && ngx_strncasecmp(elt[i].data, name->data, name->len) == 0)
-        {
+        if (ngx_http_token_equals_nocase(name, (char *) elt[i].data)) {
             return 1;
         }
     }

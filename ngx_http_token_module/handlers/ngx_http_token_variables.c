@@ -10,17 +10,18 @@
 #include "ngx_http_token_handlers.h"
 
 
+#define NGX_HTTP_TOKEN_VAR_EXPIRES_IN       0
+#define NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS  1
+#define NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME    2
+
+
 static ngx_int_t ngx_http_token_set_variable(ngx_http_variable_value_t *v,
     ngx_str_t *value);
 static ngx_int_t ngx_http_token_cache_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_http_token_result_t *ngx_http_token_variable_result(
     ngx_http_request_t *r);
-static ngx_int_t ngx_http_token_expires_in_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
+static ngx_int_t ngx_http_token_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -36,13 +37,16 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
       ngx_http_token_cache_status_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_expires_in"), NULL,
-      ngx_http_token_expires_in_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_EXPIRES_IN,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_upstream_status"), NULL,
-      ngx_http_token_upstream_status_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_upstream_time"), NULL,
-      ngx_http_token_upstream_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_access_token"), NULL,
       ngx_http_token_access_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -158,80 +162,58 @@ ngx_http_token_variable_result(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_token_expires_in_variable(ngx_http_request_t *r,
+ngx_http_token_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    u_char                    number[NGX_INT_T_LEN + sizeof(".000") - 1], *p;
     ngx_str_t                 value;
     ngx_http_token_result_t  *result;
 
     result = ngx_http_token_variable_result(r);
 
-    if (result == NULL || result->expires_in < 0
-        || result->outcome != NGX_HTTP_TOKEN_OK)
-    {
+    p = number;
+
+    switch (data) {
+
+    case NGX_HTTP_TOKEN_VAR_EXPIRES_IN:
+
+        if (result && result->outcome == NGX_HTTP_TOKEN_OK
+            && result->expires_in >= 0)
+        {
+            p = ngx_sprintf(p, "%T", result->expires_in);
+        }
+
+        break;
+
+    case NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS:
+
+        if (result && result->upstream_status) {
+            p = ngx_sprintf(p, "%ui", result->upstream_status);
+        }
+
+        break;
+
+    default: /* NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME */
+
+        /* seconds with milliseconds, as in $upstream_response_time */
+
+        if (result && result->fetched) {
+            p = ngx_sprintf(p, "%M.%03M", result->upstream_time / 1000,
+                            result->upstream_time % 1000);
+        }
+    }
+
+    if (p == number) {
         return ngx_http_token_set_variable(v, NULL);
     }
 
-    value.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    value.data = number;
+    value.len = p - number;
+
+    value.data = ngx_pstrdup(r->pool, &value);
     if (value.data == NULL) {
         return NGX_ERROR;
     }
-
-    value.len = ngx_sprintf(value.data, "%T", result->expires_in) - value.data;
-
-    return ngx_http_token_set_variable(v, &value);
-}
-
-
-static ngx_int_t
-ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_str_t                 value;
-    ngx_http_token_result_t  *result;
-
-    result = ngx_http_token_variable_result(r);
-
-    if (result == NULL || result->upstream_status == 0) {
-        return ngx_http_token_set_variable(v, NULL);
-    }
-
-    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    if (value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    value.len = ngx_sprintf(value.data, "%ui", result->upstream_status)
-                - value.data;
-
-    return ngx_http_token_set_variable(v, &value);
-}
-
-
-/* seconds with milliseconds, as in $upstream_response_time */
-
-static ngx_int_t
-ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_str_t                 value;
-    ngx_http_token_result_t  *result;
-
-    result = ngx_http_token_variable_result(r);
-
-    if (result == NULL || !result->fetched) {
-        return ngx_http_token_set_variable(v, NULL);
-    }
-
-    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
-    if (value.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    value.len = ngx_sprintf(value.data, "%M.%03M",
-                            result->upstream_time / 1000,
-                            result->upstream_time % 1000)
-                - value.data;
 
     return ngx_http_token_set_variable(v, &value);
 }

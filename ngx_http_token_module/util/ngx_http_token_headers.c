@@ -10,7 +10,7 @@
 #include "ngx_http_token_util.h"
 
 
-static ngx_uint_t ngx_http_token_cors_has(ngx_str_t list, ngx_str_t *name);
+static ngx_uint_t ngx_http_token_cors_has(ngx_str_t list, char *name);
 
 
 /*
@@ -94,7 +94,7 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
             continue;
         }
 
-        if (ngx_http_token_cors_has(h[i].value, &value)) {
+        if (ngx_http_token_cors_has(h[i].value, name)) {
             return NGX_OK;
         }
 
@@ -123,15 +123,14 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
 /* whether a list of names has the name, or "*" */
 
 static ngx_uint_t
-ngx_http_token_cors_has(ngx_str_t list, ngx_str_t *name)
+ngx_http_token_cors_has(ngx_str_t list, char *name)
 {
     ngx_str_t  part;
 
     while (ngx_http_token_next_name(&list, &part)) {
 
         if (ngx_http_token_equals(&part, "*")
-            || (part.len == name->len
-                && ngx_strncasecmp(part.data, name->data, part.len) == 0))
+            || ngx_http_token_equals_nocase(&part, name))
         {
             return 1;
         }

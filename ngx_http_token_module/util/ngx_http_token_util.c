@@ -67,6 +67,14 @@ ngx_http_token_equals(ngx_str_t *s, char *text)
 
 
 ngx_uint_t
+ngx_http_token_equals_nocase(ngx_str_t *s, char *text)
+{
+    return (s->len == ngx_strlen(text)
+            && ngx_strncasecmp(s->data, (u_char *) text, s->len) == 0);
+}
+
+
+ngx_uint_t
 ngx_http_token_debug_off(ngx_log_t *log)
 {
     ngx_uint_t  level;

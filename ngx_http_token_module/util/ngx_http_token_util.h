@@ -170,6 +170,7 @@ ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 ngx_str_t ngx_http_token_url_host(ngx_str_t *url);
 
 ngx_uint_t ngx_http_token_equals(ngx_str_t *s, char *text);
+ngx_uint_t ngx_http_token_equals_nocase(ngx_str_t *s, char *text);
 
 /*
  * nginx writes request headers and the values of variables to a debug log.
