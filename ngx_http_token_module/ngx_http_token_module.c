@@ -14,7 +14,6 @@ static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
-static void ngx_http_token_process_exit(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
@@ -313,7 +312,7 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    ngx_http_token_process_exit,           /* exit process */
+    ngx_http_token_files_done,             /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -459,13 +458,6 @@ ngx_http_token_process_init(ngx_cycle_t *cycle)
     ngx_http_token_environment_debug_restore(cycle);
 
     return ngx_http_token_wait_init_process(cycle);
-}
-
-
-static void
-ngx_http_token_process_exit(ngx_cycle_t *cycle)
-{
-    ngx_http_token_files_done();
 }
 
 

@@ -16,7 +16,6 @@ static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_http_token_time_t now,
     ngx_http_token_lookup_t *lookup);
-static time_t ngx_http_token_seconds(ngx_http_token_time_t msec);
 static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
@@ -143,21 +142,15 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     if (tn->failures && (changed || tn->retry_at > now)) {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
         lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
-        lookup->retry_after = ngx_http_token_seconds(tn->retry_at - now);
 
+        /* rounded up; it may have passed */
+
+        lookup->retry_after = (time_t) (ngx_max(tn->retry_at - now, 1) + 999)
+                              / 1000;
         return;
     }
 
     lookup->todo = NGX_HTTP_TOKEN_DO_FETCH;
-}
-
-
-/* rounded up, at least one */
-
-static time_t
-ngx_http_token_seconds(ngx_http_token_time_t msec)
-{
-    return (msec > 1000) ? (time_t) ((msec + 999) / 1000) : 1;
 }
 
 

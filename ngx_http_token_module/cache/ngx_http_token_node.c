@@ -24,26 +24,13 @@ ngx_http_token_node_t *
 ngx_http_token_node_find(ngx_http_token_shctx_t *sh, u_char *digest)
 {
     ngx_int_t               rc;
-    ngx_rbtree_key_t        key;
     ngx_rbtree_node_t      *node, *sentinel;
     ngx_http_token_node_t  *tn;
-
-    ngx_memcpy(&key, digest, sizeof(ngx_rbtree_key_t));
 
     node = sh->rbtree.root;
     sentinel = sh->rbtree.sentinel;
 
     while (node != sentinel) {
-
-        if (key < node->key) {
-            node = node->left;
-            continue;
-        }
-
-        if (key > node->key) {
-            node = node->right;
-            continue;
-        }
 
         tn = (ngx_http_token_node_t *) node;
 
@@ -81,7 +68,6 @@ ngx_http_token_node_get(ngx_http_token_zone_t *zone,
 
     ngx_memzero(tn, sizeof(ngx_http_token_node_t));
 
-    ngx_memcpy(&tn->node.key, digest, sizeof(ngx_rbtree_key_t));
     ngx_memcpy(tn->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
     /* a waiter of an entry that was evicted remembers another generation */

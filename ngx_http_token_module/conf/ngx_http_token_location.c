@@ -24,8 +24,6 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_location_init_answer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
 static void **ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf);
 static void *ngx_http_token_default_conf(ngx_conf_t *cf,
     ngx_http_module_t *module);
@@ -64,28 +62,14 @@ static char  *ngx_http_token_rewriting_filters[] = {
 char *
 ngx_http_token_location_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    char  *rv;
-
-    rv = ngx_http_token_location_init_answer(cf, tlcf);
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    return ngx_http_token_location_init_fetch(cf, tlcf);
-}
-
-
-static char *
-ngx_http_token_location_init_answer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf)
-{
     void                 *conf;
     ngx_uint_t            i, m;
     ngx_module_t         *module;
     ngx_http_conf_ctx_t  *ctx;
 
     ctx = cf->ctx;
+
+    /* the location of answers */
 
     tlcf->answer_conf = ngx_http_token_copy_conf(cf, ctx->loc_conf);
     if (tlcf->answer_conf == NULL) {
@@ -112,7 +96,7 @@ ngx_http_token_location_init_answer(ngx_conf_t *cf,
         }
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_token_location_init_fetch(cf, tlcf);
 }
 
 
@@ -327,13 +311,10 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
     saved = cf->ctx;
     ctx = *saved;
 
-    ctx.loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx.loc_conf = ngx_http_token_copy_conf(cf, saved->loc_conf);
     if (ctx.loc_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
     ngx_str_set(&clcf.name, "/");

@@ -226,7 +226,7 @@ ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
     time_t valid, ngx_str_t *text);
 
 /* Overwrites what was read, when the process exits. */
-void ngx_http_token_files_done(void);
+void ngx_http_token_files_done(ngx_cycle_t *cycle);
 
 
 #endif /* _NGX_HTTP_TOKEN_ENDPOINT_H_INCLUDED_ */

@@ -296,10 +296,6 @@ ngx_http_token_fetch_shutdown(ngx_event_t *ev)
 static void
 ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->deadline.timer_set) {
-        ngx_del_timer(&fetch->deadline);
-    }
-
     fetch->handler(fetch);
 
     ngx_http_token_fetch_close(fetch);

@@ -91,7 +91,7 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
 
 
 void
-ngx_http_token_files_done(void)
+ngx_http_token_files_done(ngx_cycle_t *cycle)
 {
     ngx_queue_t  *q;
 
@@ -151,12 +151,9 @@ ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash,
 
     if (ngx_http_token_read_file(r->pool, log, path, &read) != NGX_OK) {
 
-        if (read.call) {
-            ngx_log_error(NGX_LOG_ERR, log, read.err, "%s \"%V\" failed",
-                          read.call, path);
-
-        } else if (read.wrong) {
-            ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" %s", path, read.wrong);
+        if (read.wrong) {
+            ngx_log_error(NGX_LOG_ERR, log, read.err, "%s\"%V\" %s",
+                          read.call, path, read.wrong);
         }
 
         return NGX_ERROR;

@@ -15,8 +15,6 @@
 
 static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
-static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
-    ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_process_error(ngx_http_request_t *r,
@@ -32,6 +30,7 @@ void
 ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
+    ngx_event_pipe_t    *p;
     ngx_http_request_t  *sr;
 
     sr = fetch->subrequest;
@@ -66,7 +65,11 @@ ngx_http_token_fetch_process_response(ngx_http_request_t *r,
 
     fetch->outcome = NGX_HTTP_TOKEN_INCOMPLETE;
 
-    if (ngx_http_token_fetch_timed_out(sr, fetch)) {
+    p = sr->upstream->pipe;
+
+    if (p && p->upstream_error
+        && fetch->upstream_time >= sr->upstream->conf->read_timeout)
+    {
         fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
     }
 }
@@ -125,19 +128,6 @@ ngx_http_token_fetch_complete(ngx_http_request_t *sr)
     }
 
     return (p->upstream_done || (p->upstream_eof && p->length == -1));
-}
-
-
-static ngx_uint_t
-ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
-    ngx_http_token_fetch_t *fetch)
-{
-    ngx_event_pipe_t  *p;
-
-    p = sr->upstream->pipe;
-
-    return (p && p->upstream_error
-            && fetch->upstream_time >= sr->upstream->conf->read_timeout);
 }
 
 

@@ -200,14 +200,10 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
 
-        if (file.call) {
+        if (file.wrong) {
             ngx_http_token_log(NGX_LOG_EMERG, cf, pos, file.err,
-                               "%s \"%V\" of \"%V\" failed",
-                               file.call, &name, directive);
-
-        } else if (file.wrong) {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0, "\"%V\" of \"%V\" %s",
-                               &name, directive, file.wrong);
+                               "%s\"%V\" of \"%V\" %s",
+                               file.call, &name, directive, file.wrong);
         }
 
         return NGX_CONF_ERROR;

@@ -33,19 +33,18 @@ static ngx_int_t ngx_http_token_cors_headers_allowed(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_str_t *text);
 static ngx_uint_t ngx_http_token_cors_names_allowed(
     ngx_http_token_cors_conf_t *cors, ngx_str_t list);
-static ngx_uint_t ngx_http_token_cors_is_safe(ngx_str_t *name);
-static ngx_uint_t ngx_http_token_cors_in(ngx_array_t *list, ngx_str_t *name);
+static ngx_uint_t ngx_http_token_cors_in(ngx_str_t *list, ngx_uint_t n,
+    ngx_str_t *name);
 
 
 /* the request-headers that need no permission, if their values are harmless */
 
-static char  *ngx_http_token_cors_safe_headers[] = {
-    "accept",
-    "accept-language",
-    "content-language",
-    "content-type",
-    "range",
-    NULL
+static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
+    ngx_string("accept"),
+    ngx_string("accept-language"),
+    ngx_string("content-language"),
+    ngx_string("content-type"),
+    ngx_string("range")
 };
 
 
@@ -612,8 +611,10 @@ ngx_http_token_cors_names_allowed(ngx_http_token_cors_conf_t *cors,
         }
 
         if (cors->headers->nelts
-            && !ngx_http_token_cors_is_safe(&name)
-            && !ngx_http_token_cors_in(cors->headers, &name))
+            && !ngx_http_token_cors_in(ngx_http_token_cors_safe_headers, 5,
+                                       &name)
+            && !ngx_http_token_cors_in(cors->headers->elts,
+                                       cors->headers->nelts, &name))
         {
             return 0;
         }
@@ -624,30 +625,12 @@ ngx_http_token_cors_names_allowed(ngx_http_token_cors_conf_t *cors,
 
 
 static ngx_uint_t
-ngx_http_token_cors_is_safe(ngx_str_t *name)
+ngx_http_token_cors_in(ngx_str_t *list, ngx_uint_t n, ngx_str_t *name)
 {
-    char  **safe;
+    ngx_uint_t  i;
 
-    for (safe = ngx_http_token_cors_safe_headers; *safe; safe++) {
-        if (ngx_http_token_equals_nocase(name, *safe)) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static ngx_uint_t
-ngx_http_token_cors_in(ngx_array_t *list, ngx_str_t *name)
-{
-    ngx_str_t   *elt;
-    ngx_uint_t   i;
-
-    elt = list->elts;
-
-    for (i = 0; i < list->nelts; i++) {
-        if (ngx_http_token_equals_nocase(name, (char *) elt[i].data)) {
+    for (i = 0; i < n; i++) {
+        if (ngx_http_token_equals_nocase(name, (char *) list[i].data)) {
             return 1;
         }
     }

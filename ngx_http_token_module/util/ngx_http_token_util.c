@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * URLs and secrets in a log, characters of credentials, small files.
+ * Small helpers: strings, URLs and secrets in a log, the characters of
+ * credentials, small files, places in a configuration.
  */
 
 
@@ -136,12 +137,15 @@ ngx_http_token_read_file(ngx_pool_t *pool, ngx_log_t *log, ngx_str_t *path,
 
     ngx_memzero(file, sizeof(ngx_http_token_read_t));
 
+    file->call = "";
+
     fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
                        NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
-        file->call = ngx_open_file_n;
         file->err = ngx_errno;
+        file->call = ngx_open_file_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 
@@ -164,8 +168,9 @@ ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
     ngx_str_t  *text;
 
     if (ngx_fd_info(fd, &file->info) == NGX_FILE_ERROR) {
-        file->call = ngx_fd_info_n;
         file->err = ngx_errno;
+        file->call = ngx_fd_info_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 
@@ -190,8 +195,9 @@ ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
     n = ngx_read_fd(fd, text->data, text->len);
 
     if (n != (ssize_t) text->len) {
-        file->call = ngx_read_fd_n;
         file->err = (n == -1) ? ngx_errno : 0;
+        file->call = ngx_read_fd_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 

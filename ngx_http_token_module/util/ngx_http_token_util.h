@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON, origins and headers: what knows no token request.
+ * JSON, origins, headers, forms, and other helpers that know no token request.
  */
 
 
@@ -196,9 +196,9 @@ char *ngx_http_token_check_credential(ngx_str_t *text);
 typedef struct {
     ngx_str_t                       text;   /* and a NUL behind it */
     ngx_file_info_t                 info;
-    char                           *call;   /* that failed, with err */
+    char                           *wrong;  /* in words, or NULL */
+    char                           *call;   /* that failed, or "" */
     ngx_err_t                       err;
-    char                           *wrong;  /* in words, without a call */
 } ngx_http_token_read_t;
 
 /*
