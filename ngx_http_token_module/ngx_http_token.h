@@ -99,8 +99,8 @@ typedef struct {
 
 
 /*
- * A caller.  Digests are compared, which are of one length, and do not tell
- * by their first bytes how near a guess was.
+ * A user of the Basic check.  Digests are compared: they have one length, and
+ * the time of a comparison tells nothing of the password.
  */
 
 typedef struct {
@@ -301,8 +301,8 @@ struct ngx_http_token_loc_conf_s {
     /* made when the configuration has been read */
 
     ngx_http_token_request_t        request;  /* what of it is constant */
-    ngx_uint_t                      constant; /* all of it is */
-    u_char                         *digest;   /* of it, if all of it is */
+    ngx_uint_t                      constant; /* all of the request is */
+    u_char                         *digest;   /* of a constant request */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
@@ -324,7 +324,7 @@ typedef struct {
 } ngx_http_token_location_t;
 
 
-/* what auth_request asks */
+/* a URI of auth_request */
 
 typedef struct {
     ngx_http_core_srv_conf_t       *cscf;
@@ -336,7 +336,7 @@ typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
-    ngx_uint_t                      used;     /* some location has need of it */
+    ngx_uint_t                      used;     /* a location uses the module */
 } ngx_http_token_main_conf_t;
 
 

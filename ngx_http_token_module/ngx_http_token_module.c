@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The table of contents: directives, configuration, phases.
+ * The module: its directives, its configuration, its handlers and filters.
  */
 
 
@@ -14,14 +14,11 @@ static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
-static void ngx_http_token_process_exit(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
 static void *ngx_http_token_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_token_create_loc_conf(ngx_conf_t *cf);
-static char *ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent,
-    void *child);
 
 
 static ngx_command_t  ngx_http_token_commands[] = {
@@ -37,7 +34,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_endpoint,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_token_loc_conf_t, endpoint),
       NULL },
 
     { ngx_string("token_proxy_client_id"),
@@ -126,10 +123,10 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_max_response_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_token_set_max_response_size,
+      ngx_conf_set_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, max_response_size),
-      NULL },
+      &ngx_http_token_not_zero_size },
 
     { ngx_string("token_proxy_ssl_verify"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
@@ -239,21 +236,21 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_cors_methods"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_token_set_cors_methods,
+      ngx_http_token_set_cors_names,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cors.methods),
       NULL },
 
     { ngx_string("token_proxy_cors_headers"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_token_set_cors_headers,
+      ngx_http_token_set_cors_names,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cors.headers),
       NULL },
 
     { ngx_string("token_proxy_cors_expose_headers"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_token_set_cors_headers,
+      ngx_http_token_set_cors_names,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cors.expose_headers),
       NULL },
@@ -301,7 +298,7 @@ static ngx_http_module_t  ngx_http_token_module_ctx = {
     NULL,                                  /* merge server configuration */
 
     ngx_http_token_create_loc_conf,        /* create location configuration */
-    ngx_http_token_merge_loc_conf          /* merge location configuration */
+    ngx_http_token_merge                   /* merge location configuration */
 };
 
 
@@ -315,7 +312,7 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    ngx_http_token_process_exit,           /* exit process */
+    ngx_http_token_files_done,             /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -361,7 +358,7 @@ ngx_http_token_init(ngx_conf_t *cf)
 
     if (!tmcf->used) {
 
-        /* loaded, but not used: nothing changes */
+        /* the module is loaded, but not used: nothing changes */
 
         return NGX_OK;
     }
@@ -370,7 +367,7 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    /* of a phase's handlers the last is called first */
+    /* the handlers of a phase are called from the last to the first */
 
     if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
                                    ngx_http_token_cors_handler)
@@ -464,13 +461,6 @@ ngx_http_token_process_init(ngx_cycle_t *cycle)
 }
 
 
-static void
-ngx_http_token_process_exit(ngx_cycle_t *cycle)
-{
-    ngx_http_token_files_done();
-}
-
-
 static void *
 ngx_http_token_create_loc_conf(ngx_conf_t *cf)
 {
@@ -509,11 +499,4 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
     ngx_http_token_bearer_create(&conf->bearer);
 
     return conf;
-}
-
-
-static char *
-ngx_http_token_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
-{
-    return ngx_http_token_merge(cf, parent, child);
 }

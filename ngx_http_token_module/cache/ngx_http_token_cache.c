@@ -2,21 +2,20 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * What callers and fetches do with the entries of the cache: tokens, leases of
- * those who fetch, backoff.
+ * What callers and fetches do with the entries of the cache: they look tokens
+ * up, take and end leases, store tokens, and set the backoff of an endpoint.
  */
 
 
 #include "ngx_http_token_cache.h"
 
 
-static void ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_node_t *tn, ngx_uint_t waiting,
+static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
 static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_node_t *tn, ngx_http_token_time_t now,
     ngx_http_token_lookup_t *lookup);
-static time_t ngx_http_token_seconds(ngx_http_token_time_t msec);
 static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
@@ -35,6 +34,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 {
     ngx_int_t                   rc;
     ngx_http_token_node_t      *tn;
+    ngx_http_token_time_t       now;
     ngx_http_token_zone_t      *zone;
     ngx_http_token_shctx_t     *sh;
     ngx_http_token_stored_t    *copy;
@@ -56,7 +56,16 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    ngx_http_token_cache_decide_locked(tlcf, tn, waiting, lookup);
+    now = ngx_http_token_now();
+
+    ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
+
+    if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH || lookup->refresh) {
+        ngx_http_token_node_lease(tlcf, tn, now, lookup);
+
+    } else if (lookup->todo == NGX_HTTP_TOKEN_DO_WAIT && lookup->elsewhere) {
+        tn->waited = 1;
+    }
 
     ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
 
@@ -70,7 +79,7 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
         } else {
 
-            /* another location's fields: composed when the lock is free */
+            /* the fields of another location: composed without the lock */
 
             copy = ngx_palloc(r->pool, tn->stored->size);
 
@@ -93,15 +102,14 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 }
 
 
+/* what a caller has to do; nothing of the entry is changed here */
+
 static void
-ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_node_t *tn, ngx_uint_t waiting,
+ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_uint_t             changed;
-    ngx_http_token_time_t  now;
-
-    now = ngx_http_token_now();
+    ngx_uint_t  changed;
 
     changed = (waiting && lookup->generation != tn->generation);
 
@@ -115,13 +123,8 @@ ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
         lookup->serial = tn->stored->serial;
 
-        if (tn->stored->refresh <= now
-            && tn->lease_until <= now && tn->retry_at <= now)
-        {
-            lookup->refresh = 1;
-            ngx_http_token_node_lease(tlcf, tn, now, lookup);
-        }
-
+        lookup->refresh = (tn->stored->refresh <= now
+                           && tn->lease_until <= now && tn->retry_at <= now);
         return;
     }
 
@@ -132,35 +135,22 @@ ngx_http_token_cache_decide_locked(ngx_http_token_loc_conf_t *tlcf,
     if (tn->lease_until > now) {
         lookup->todo = NGX_HTTP_TOKEN_DO_WAIT;
         lookup->recheck = (ngx_msec_t) (tn->lease_until - now) + 1;
-
         lookup->elsewhere = ((ngx_pid_t) (tn->lease >> 32) != ngx_pid);
-
-        if (lookup->elsewhere) {
-            tn->waited = 1;
-        }
-
         return;
     }
 
     if (tn->failures && (changed || tn->retry_at > now)) {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
         lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
-        lookup->retry_after = ngx_http_token_seconds(tn->retry_at - now);
 
+        /* rounded up; it may have passed */
+
+        lookup->retry_after = (time_t) (ngx_max(tn->retry_at - now, 1) + 999)
+                              / 1000;
         return;
     }
 
     lookup->todo = NGX_HTTP_TOKEN_DO_FETCH;
-    ngx_http_token_node_lease(tlcf, tn, now, lookup);
-}
-
-
-/* rounded up, at least one */
-
-static time_t
-ngx_http_token_seconds(ngx_http_token_time_t msec)
-{
-    return (msec > 1000) ? (time_t) ((msec + 999) / 1000) : 1;
 }
 
 
@@ -171,7 +161,7 @@ ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
 {
     static uint32_t  serial;
 
-    /* unique on this machine, and says whose it is */
+    /* unique on this machine, and tells which worker has it */
 
     tn->lease = ((uint64_t) ngx_pid << 32) | ++serial;
     tn->lease_until = now + ngx_http_token_lease_time(tlcf);
@@ -193,7 +183,7 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
     if (tn == NULL || tn->lease != lease) {
 
-        /* evicted or taken over, who waits elsewhere is to look again */
+        /* it was evicted or taken over: other workers have to look again */
 
         *waited = 1;
         return NULL;
@@ -214,8 +204,8 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 
 /*
- * The endpoint has no part in it: there was no memory, or no connection to be
- * had, which is 500 where the endpoint did not answer.
+ * Whether a fetch failed in this worker, before the endpoint was called: for
+ * want of memory, or of a connection, which is a 500 without an answer.
  */
 
 static ngx_uint_t
@@ -330,7 +320,7 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
         backoff *= 2;
     }
 
-    /* a quarter more at random, lest a fleet comes back in step */
+    /* up to a quarter more at random, lest many servers call together */
 
     backoff += ngx_random() % (backoff / 4 + 1);
     backoff = ngx_min(backoff, tlcf->cache.backoff_max);
@@ -349,11 +339,10 @@ ngx_uint_t
 ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped)
 {
-    ngx_uint_t                another;
-    ngx_http_token_node_t    *tn;
-    ngx_http_token_time_t     now;
-    ngx_http_token_shctx_t   *sh;
-    ngx_http_token_stored_t  *stored;
+    ngx_uint_t               another;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_time_t    now;
+    ngx_http_token_shctx_t  *sh;
 
     another = 1;
     *dropped = 0;
@@ -368,20 +357,17 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
         if (tn->dropped && now - tn->dropped < (ngx_http_token_time_t) min) {
 
-            /* a new token every time would help nobody */
+            /* the last token was dropped as well, another would not help */
 
             another = 0;
 
         } else {
-            stored = tn->stored;
+            ngx_http_token_node_free_stored(zone, tn->stored);
 
             tn->stored = NULL;
             tn->dropped = now;
 
             *dropped = 1;
-
-            ngx_explicit_memzero(stored, stored->size);
-            ngx_slab_free_locked(zone->shpool, stored);
         }
     }
 
@@ -427,7 +413,7 @@ ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
 }
 
 
-/* a part of the lock timeout, so that waiters see a fetch's worker die */
+/* less than the lock timeout, so that waiters notice when a worker has died */
 
 ngx_msec_t
 ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf)

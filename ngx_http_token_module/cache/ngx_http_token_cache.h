@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The zone, its entries, and who waits for them.
+ * The zone, its entries, and the requests that wait for them.
  */
 
 
@@ -24,20 +24,12 @@ typedef int64_t  ngx_http_token_time_t;
  */
 
 typedef struct {
-    uint32_t                        key;      /* offsets in the text */
-    uint32_t                        key_len;
-    uint32_t                        value;
-    uint32_t                        value_len;
-} ngx_http_token_span_t;
-
-
-typedef struct {
     size_t                          size;     /* of all this */
-    ngx_http_token_time_t           asked;    /* when it was asked for */
+    ngx_http_token_time_t           asked;    /* time of the token request */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           refresh;  /* ahead of its expiry */
-    ngx_uint_t                      serial;   /* unlike any token's before */
-    uint32_t                        fields;   /* whose answer comes first */
+    ngx_uint_t                      serial;   /* no other token has it */
+    uint32_t                        fields;   /* hash of the body's fields */
     uint32_t                        body_len;
     uint32_t                        expires_in_pos; /* of the value in the */
     uint32_t                        expires_in_len; /* body, 0 if none */
@@ -72,14 +64,15 @@ typedef struct {
 /* an entry of the zone: one token request, whether it has a token or not */
 
 typedef struct {
-    ngx_rbtree_node_t               node;     /* the digest's first bytes */
+    ngx_rbtree_node_t               node;     /* ordered by digest */
     ngx_queue_t                     queue;    /* by last use */
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     ngx_http_token_stored_t        *stored;   /* NULL if there is no token */
-    ngx_http_token_time_t           asked;    /* the last one, here or gone */
-    ngx_uint_t                      endpoint; /* whose counts are its */
+    ngx_http_token_time_t           asked;    /* of the last token, even if
+                                                 it has been removed */
+    ngx_uint_t                      endpoint; /* index of its counts */
 
-    /* who fetches, and until when he is believed to be alive */
+    /* the lease of the fetch that goes on, and when it ends without renewal */
 
     ngx_http_token_time_t           lease_until;
     uint64_t                        lease;
@@ -90,10 +83,10 @@ typedef struct {
     ngx_uint_t                      failures;
     ngx_uint_t                      failure;
     ngx_uint_t                      generation;
-    ngx_http_token_time_t           dropped;   /* when a token was last */
+    ngx_http_token_time_t           dropped;   /* when a token was removed */
 
-    unsigned                        waited:1;  /* in another worker too */
-    unsigned                        expired:1; /* had a token before */
+    unsigned                        waited:1;  /* another worker waits, too */
+    unsigned                        expired:1; /* it had a token before */
 } ngx_http_token_node_t;
 
 
@@ -102,11 +95,11 @@ typedef struct {
     ngx_rbtree_node_t               sentinel;
     ngx_queue_t                     queue;
     ngx_uint_t                      generation;
-    ngx_atomic_t                    changing;  /* not whole if found set */
+    ngx_atomic_t                    changing;  /* set while it is locked */
     ngx_uint_t                      entries;
     ngx_uint_t                      evictions;
 
-    /* the last one is for all that have no place of their own */
+    /* the last one counts for all endpoints that have none of their own */
 
     ngx_uint_t                      nendpoints;
     ngx_http_token_endpoint_t       endpoints[NGX_HTTP_TOKEN_ENDPOINTS];
@@ -119,12 +112,12 @@ typedef struct {
 } ngx_http_token_zone_t;
 
 
-/* what a caller has to do, and what with */
+/* what a caller has to do, and the data for it */
 
 typedef enum {
     NGX_HTTP_TOKEN_DO_SERVE = 0,
-    NGX_HTTP_TOKEN_DO_FETCH,    /* he has the lease */
-    NGX_HTTP_TOKEN_DO_WAIT,     /* somebody else fetches */
+    NGX_HTTP_TOKEN_DO_FETCH,    /* the caller has the lease */
+    NGX_HTTP_TOKEN_DO_WAIT,     /* another fetch has the lease */
     NGX_HTTP_TOKEN_DO_FAIL,
     NGX_HTTP_TOKEN_DO_BYPASS    /* the zone has no room */
 } ngx_http_token_do_e;
@@ -140,7 +133,8 @@ typedef struct {
     ngx_uint_t                      expired;     /* to fetch, not for the */
                                                  /* first time */
     ngx_msec_t                      recheck;     /* to wait, at most so long */
-    ngx_uint_t                      elsewhere;   /* to wait for another one */
+    ngx_uint_t                      elsewhere;   /* to wait, for another */
+                                                 /* worker */
     ngx_uint_t                      outcome;     /* to fail */
     time_t                          retry_after; /* to fail, seconds */
     ngx_uint_t                      generation;
@@ -159,8 +153,8 @@ ngx_int_t ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 extern ngx_uint_t  ngx_http_token_has_zones;
 
 /*
- * Every change of a zone stands between these two.  A zone whose last holder
- * died in between is emptied.  The returned context is valid until unlocked.
+ * A zone is read and changed between these two only.  It is emptied if a worker
+ * died in between.  The returned context is valid until the zone is unlocked.
  */
 ngx_http_token_shctx_t *ngx_http_token_zone_lock(ngx_http_token_zone_t *zone);
 void ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
@@ -186,6 +180,10 @@ ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
  */
 ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_stored_t *stored);
+
+/* Overwrites a token and frees it. */
+void ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
     ngx_http_token_stored_t *stored);
 
 
@@ -229,9 +227,9 @@ extern ngx_msec_t  ngx_http_token_stats_bounds[];
 /* ngx_http_token_cache.c */
 
 /*
- * Looks a token up, for a caller or, with waiting, for one who has waited
- * since the given generation.  The answer is allocated in r->pool.  Returns
- * NGX_OK or NGX_ERROR.
+ * Looks a token up, for a caller or, with waiting, for one that has waited
+ * since the given generation.  Takes the lease if the caller has to fetch.  The
+ * answer is allocated in r->pool.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
@@ -241,9 +239,9 @@ ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
  * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
  * the endpoint is left alone for a while: longer each time.  What fails in
  * this worker, before the endpoint is called, is no failure of the endpoint.
- * Sets waited if there may be somebody in another worker who waits for it.
- * Returns NGX_OK, or NGX_DECLINED if another fetch has taken over, and what
- * this one has brought is of no use.
+ * Sets waited if a request in another worker may wait for it.  Returns NGX_OK,
+ * or NGX_DECLINED if another fetch has taken over, and the result of this one
+ * is of no use.
  */
 ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
@@ -261,7 +259,7 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     ngx_http_token_fetch_t *fetch);
 
-/* Says that the fetch is alive for another while. */
+/* Extends the lease of a fetch that goes on. */
 void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_msec_t duration);
 
@@ -273,7 +271,7 @@ ngx_msec_t ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf);
 
 typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
 
-/* looks whether there is something for it: NGX_OK, NGX_AGAIN or NGX_ERROR */
+/* looks for its result: NGX_OK if it is there, NGX_AGAIN or NGX_ERROR */
 
 typedef ngx_int_t (*ngx_http_token_look_pt)(ngx_http_token_waiter_t *w);
 
@@ -301,23 +299,23 @@ struct ngx_http_token_waiter_s {
 
     unsigned                        waiting:1;
     unsigned                        queued:1;
-    unsigned                        elsewhere:1; /* is who fetches */
+    unsigned                        elsewhere:1; /* another worker fetches */
     unsigned                        served:1;
 };
 
 /*
- * Hands the result of a fetch to those who wait for it in this worker, or has
- * them look again if it is NULL.
+ * Hands the result of a fetch to the requests of this worker that wait for it,
+ * or has them look again if it is NULL.
  */
 void ngx_http_token_wake_local(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_fetch_t *fetch);
 
-/* Has the other workers look whether what theirs wait for is there. */
+/* Has the waiting requests of other workers look again. */
 void ngx_http_token_notify_workers(void);
 
 /*
- * Has a caller wait, with a digest for the fetch of another one, and notices
- * if it leaves.  Returns NGX_OK or NGX_ERROR.
+ * Has a caller wait, for any fetch of its digest if it has one, and notices if
+ * the client leaves.  Returns NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_wait_start(ngx_http_token_waiter_t *w);
 
@@ -339,8 +337,8 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 /* ngx_http_token_cache_fetch.c */
 
 /*
- * Starts a fetch that no caller's fate touches.  It ends the lease, and wakes
- * whoever waits, also if it cannot be started.
+ * Starts a fetch that goes on if its caller leaves.  It ends the lease, and
+ * wakes the requests that wait, also if it cannot be started.
  */
 void ngx_http_token_cache_fetch(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, uint64_t lease);

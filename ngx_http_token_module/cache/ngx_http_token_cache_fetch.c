@@ -3,7 +3,7 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * A fetch for the cache: it holds the lease of its entry while it runs, and
- * what it brings is for whoever waits.
+ * its result goes to the cache and to all requests that wait for it.
  */
 
 
@@ -107,14 +107,23 @@ ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
 }
 
 
-/* what is not constant belongs to the caller, who may leave */
+/* what is not constant is in the caller's pool, and the caller may leave */
 
 static ngx_int_t
 ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
 {
+    ngx_str_t   *s;
     ngx_uint_t   i;
-    ngx_str_t   *from[6], *to[6];
+
+    static size_t  offsets[] = {
+        offsetof(ngx_http_token_request_t, endpoint),
+        offsetof(ngx_http_token_request_t, authorization),
+        offsetof(ngx_http_token_request_t, body),
+        offsetof(ngx_http_token_request_t, client_id),
+        offsetof(ngx_http_token_request_t, secret),
+        offsetof(ngx_http_token_request_t, audience)
+    };
 
     *dst = *src;
 
@@ -122,27 +131,15 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
         return NGX_OK;
     }
 
-    from[0] = &src->endpoint;
-    from[1] = &src->authorization;
-    from[2] = &src->body;
-    from[3] = &src->client_id;
-    from[4] = &src->secret;
-    from[5] = &src->audience;
+    for (i = 0; i < sizeof(offsets) / sizeof(size_t); i++) {
+        s = (ngx_str_t *) ((u_char *) dst + offsets[i]);
 
-    to[0] = &dst->endpoint;
-    to[1] = &dst->authorization;
-    to[2] = &dst->body;
-    to[3] = &dst->client_id;
-    to[4] = &dst->secret;
-    to[5] = &dst->audience;
-
-    for (i = 0; i < 6; i++) {
-        if (from[i]->len == 0) {
+        if (s->len == 0) {
             continue;
         }
 
-        to[i]->data = ngx_pstrdup(pool, from[i]);
-        if (to[i]->data == NULL) {
+        s->data = ngx_pstrdup(pool, s);
+        if (s->data == NULL) {
             return NGX_ERROR;
         }
     }
@@ -185,7 +182,7 @@ ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
 }
 
 
-/* what the cache keeps, or NULL */
+/* makes what the cache keeps; returns NULL if it keeps nothing */
 
 static ngx_http_token_stored_t *
 ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
@@ -216,7 +213,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
 }
 
 
-/* tells the cache, and whoever waits */
+/* ends the lease, and wakes the requests that wait */
 
 static void
 ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone, u_char *digest,

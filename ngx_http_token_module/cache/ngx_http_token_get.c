@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Who wants a token: served at once out of the cache, or when the fetch has
- * ended that it waits for.
+ * Gets a token for a request: at once from the cache, or when the fetch that it
+ * waits for has ended.
  */
 
 
@@ -127,7 +127,7 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
 }
 
 
-/* the caller has the fetch made that others will wait for as well */
+/* starts a fetch, for this caller and all that will wait for it */
 
 static ngx_int_t
 ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,

@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The entries of the cache in shared memory, all under the lock of their zone.
+ * The entries of the cache in shared memory.  All functions here are called
+ * under the lock of the zone.
  */
 
 
@@ -23,26 +24,13 @@ ngx_http_token_node_t *
 ngx_http_token_node_find(ngx_http_token_shctx_t *sh, u_char *digest)
 {
     ngx_int_t               rc;
-    ngx_rbtree_key_t        key;
     ngx_rbtree_node_t      *node, *sentinel;
     ngx_http_token_node_t  *tn;
-
-    ngx_memcpy(&key, digest, sizeof(ngx_rbtree_key_t));
 
     node = sh->rbtree.root;
     sentinel = sh->rbtree.sentinel;
 
     while (node != sentinel) {
-
-        if (key < node->key) {
-            node = node->left;
-            continue;
-        }
-
-        if (key > node->key) {
-            node = node->right;
-            continue;
-        }
 
         tn = (ngx_http_token_node_t *) node;
 
@@ -80,10 +68,9 @@ ngx_http_token_node_get(ngx_http_token_zone_t *zone,
 
     ngx_memzero(tn, sizeof(ngx_http_token_node_t));
 
-    ngx_memcpy(&tn->node.key, digest, sizeof(ngx_rbtree_key_t));
     ngx_memcpy(tn->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
-    /* never the one that a waiter of an evicted entry remembers */
+    /* a waiter of an entry that was evicted remembers another generation */
 
     tn->generation = ++sh->generation;
     tn->endpoint = ngx_http_token_stats_endpoint(sh, endpoint);
@@ -116,7 +103,7 @@ ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
     void    *p;
     size_t   max;
 
-    /* what would leave no room for others does not drive them out */
+    /* nothing is evicted for what would need more than half of the zone */
 
     max = (zone->shpool->end - zone->shpool->start) / 2;
 
@@ -190,8 +177,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_rbtree_delete(&sh->rbtree, &tn->node);
 
     if (tn->stored) {
-        ngx_explicit_memzero(tn->stored, tn->stored->size);
-        ngx_slab_free_locked(zone->shpool, tn->stored);
+        ngx_http_token_node_free_stored(zone, tn->stored);
     }
 
     ngx_slab_free_locked(zone->shpool, tn);
@@ -225,9 +211,17 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     tn->expired = 1;
 
     if (old) {
-        ngx_explicit_memzero(old, old->size);
-        ngx_slab_free_locked(zone->shpool, old);
+        ngx_http_token_node_free_stored(zone, old);
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t *stored)
+{
+    ngx_explicit_memzero(stored, stored->size);
+    ngx_slab_free_locked(zone->shpool, stored);
 }

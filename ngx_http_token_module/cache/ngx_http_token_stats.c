@@ -25,25 +25,18 @@ ngx_msec_t  ngx_http_token_stats_bounds[] = {
 ngx_uint_t
 ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh, ngx_str_t *url)
 {
-    u_char                     *p, *last, *host;
-    size_t                      len;
+    ngx_str_t                   host;
     ngx_uint_t                  i;
     ngx_http_token_endpoint_t  *endpoint;
 
-    last = url->data + url->len;
-
-    host = ngx_strlchr(url->data, last, '/');
-    host = (host && last - host > 1) ? host + 2 : url->data;
-
-    for (p = host; p < last && *p != '/' && *p != '?'; p++) { /* void */ }
-
-    len = ngx_min((size_t) (p - host), sizeof(sh->endpoints[0].name));
+    host = ngx_http_token_url_host(url);
+    host.len = ngx_min(host.len, sizeof(sh->endpoints[0].name));
 
     for (i = 0; i < sh->nendpoints; i++) {
         endpoint = &sh->endpoints[i];
 
-        if (endpoint->len == len
-            && ngx_strncmp(endpoint->name, host, len) == 0)
+        if (endpoint->len == host.len
+            && ngx_strncmp(endpoint->name, host.data, host.len) == 0)
         {
             return i;
         }
@@ -60,8 +53,8 @@ ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh, ngx_str_t *url)
         ngx_memcpy(endpoint->name, "others", sizeof("others") - 1);
 
     } else {
-        endpoint->len = len;
-        ngx_memcpy(endpoint->name, host, len);
+        endpoint->len = host.len;
+        ngx_memcpy(endpoint->name, host.data, host.len);
     }
 
     sh->nendpoints++;

@@ -2,17 +2,13 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * A token as it is stored: the answer is prepared once, a hit copies it.
+ * A token as it is stored: the answer is prepared once, and a hit copies it.
  */
 
 
 #include "ngx_http_token_cache.h"
 
 
-static ngx_uint_t ngx_http_token_field_selected(ngx_array_t *fields,
-    ngx_http_token_member_t *member);
-static u_char *ngx_http_token_stored_member(u_char *p, u_char *text,
-    ngx_http_token_member_t *member, ngx_http_token_span_t *span);
 static u_char *ngx_http_token_stored_bearer(u_char *p, u_char *text,
     ngx_http_token_stored_t *stored, ngx_http_token_span_t *span,
     ngx_str_t *token);
@@ -27,21 +23,18 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 {
     size_t                    len;
     u_char                   *p, *text;
-    ngx_str_t                *field, token;
-    ngx_uint_t                i, n;
-    ngx_http_token_span_t    *span;
+    ngx_str_t                 token;
+    ngx_uint_t                i;
+    ngx_http_token_span_t    *span, *expires_in;
     ngx_http_token_member_t  *m, *member;
     ngx_http_token_stored_t  *stored;
 
     m = members->elts;
     token = ngx_http_token_bearer_token(members);
 
-    len = sizeof(ngx_http_token_stored_t) + sizeof("{}") - 1 + token.len;
-
-    for (i = 0; i < members->nelts; i++) {
-        len += sizeof(ngx_http_token_span_t) + m[i].key.len + m[i].value.len
-               + sizeof(":,") - 1;
-    }
+    len = sizeof(ngx_http_token_stored_t)
+          + members->nelts * sizeof(ngx_http_token_span_t)
+          + ngx_http_token_json_size(members) + token.len;
 
     stored = ngx_pcalloc(pool, len);
     if (stored == NULL) {
@@ -56,44 +49,24 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
 
     /* the answer of this location */
 
-    p = text;
-    *p++ = '{';
-
-    field = tlcf->fields->elts;
-    n = tlcf->fields->nelts ? tlcf->fields->nelts : members->nelts;
-
-    for (i = 0; i < n; i++) {
-
-        member = tlcf->fields->nelts
-                 ? ngx_http_token_json_find(members, (char *) field[i].data)
-                 : &m[i];
-
-        if (member) {
-            if (p != text + 1) {
-                *p++ = ',';
-            }
-
-            p = ngx_http_token_stored_member(p, text, member,
-                                             &span[member - m]);
-        }
-    }
-
-    *p++ = '}';
+    p = ngx_http_token_json_write(text, members, tlcf->fields, span);
 
     stored->body_len = p - text;
 
     member = ngx_http_token_json_find(members, "expires_in");
 
-    if (member && ngx_http_token_field_selected(tlcf->fields, member)) {
-        stored->expires_in_pos = span[member - m].value;
-        stored->expires_in_len = span[member - m].value_len;
+    if (member) {
+        expires_in = &span[member - m];
+
+        stored->expires_in_pos = expires_in->value;
+        stored->expires_in_len = expires_in->value_len;
     }
 
-    /* what others may want */
+    /* the members that this answer does not have, for other locations */
 
     for (i = 0; i < members->nelts; i++) {
-        if (!ngx_http_token_field_selected(tlcf->fields, &m[i])) {
-            p = ngx_http_token_stored_member(p, text, &m[i], &span[i]);
+        if (span[i].key_len == 0) {
+            p = ngx_http_token_json_write_member(p, text, &m[i], &span[i]);
         }
     }
 
@@ -107,49 +80,6 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_stored_times(tlcf, stored, start, lifetime);
 
     return stored;
-}
-
-
-static ngx_uint_t
-ngx_http_token_field_selected(ngx_array_t *fields,
-    ngx_http_token_member_t *member)
-{
-    ngx_str_t   *field;
-    ngx_uint_t   i;
-
-    if (fields->nelts == 0) {
-        return 1;
-    }
-
-    field = fields->elts;
-
-    for (i = 0; i < fields->nelts; i++) {
-        if (field[i].len == member->name.len
-            && ngx_memcmp(field[i].data, member->name.data, field[i].len)
-               == 0)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static u_char *
-ngx_http_token_stored_member(u_char *p, u_char *text,
-    ngx_http_token_member_t *member, ngx_http_token_span_t *span)
-{
-    span->key = p - text;
-    span->key_len = member->key.len;
-
-    p = ngx_cpymem(p, member->key.data, member->key.len);
-    *p++ = ':';
-
-    span->value = p - text;
-    span->value_len = member->value.len;
-
-    return ngx_cpymem(p, member->value.data, member->value.len);
 }
 
 
@@ -193,19 +123,19 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
              ? lifetime * (int64_t) tlcf->cache.refresh_percent / 100
              : (int64_t) tlcf->cache.refresh_before;
 
-    /* some of its life a token is used, whatever was configured */
+    /* not before a tenth of the lifetime has passed, whatever was configured */
 
     before = ngx_min(before, lifetime * 9 / 10);
 
     stored->refresh = stored->expires - before;
 
-    /* a little later at random, lest a fleet refreshes in the same second */
+    /* a little later at random, lest many servers refresh at the same time */
 
     stored->refresh += ngx_random() % (before / 10 + 1);
 }
 
 
-/* under the lock: two copies and a number */
+/* called under the lock, so it is short: two copies and a number */
 
 ngx_int_t
 ngx_http_token_stored_body(ngx_http_request_t *r,
@@ -243,7 +173,7 @@ ngx_http_token_stored_body(ngx_http_request_t *r,
 }
 
 
-/* under the lock as well */
+/* called under the lock */
 
 ngx_int_t
 ngx_http_token_stored_token(ngx_http_request_t *r,
@@ -298,9 +228,7 @@ ngx_http_token_stored_compose(ngx_http_request_t *r, ngx_array_t *fields,
         m->value.data = text + span[i].value;
         m->value.len = span[i].value_len;
 
-        if (m->name.len == sizeof("expires_in") - 1
-            && ngx_memcmp(m->name.data, "expires_in", m->name.len) == 0)
-        {
+        if (ngx_http_token_equals(&m->name, "expires_in")) {
             m->value = left;
         }
     }

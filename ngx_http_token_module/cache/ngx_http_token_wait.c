@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Callers that wait, and what wakes them, in this worker or in another one.
+ * Callers that wait for a fetch of this worker or of another one, and how they
+ * are woken.
  */
 
 
@@ -15,7 +16,7 @@
 
 #define NGX_HTTP_TOKEN_WAITERS  256
 
-/* where workers cannot wake each other, in milliseconds */
+/* how often a waiter looks where workers cannot wake each other, in msec */
 
 #define NGX_HTTP_TOKEN_POLL     50
 
@@ -23,19 +24,20 @@
 static ngx_int_t ngx_http_token_wait_client(ngx_http_request_t *r);
 static void ngx_http_token_wait_handler(ngx_event_t *ev);
 static void ngx_http_token_wait_end(void *data);
+static void ngx_http_token_wait_stop(ngx_http_token_waiter_t *w);
 #if (NGX_HAVE_EVENTFD)
 static void ngx_http_token_notify_handler(ngx_event_t *ev);
 #endif
 
 
-/* who waits in this worker, by digest */
+/* the callers that wait in this worker, by the first byte of the digest */
 
 static ngx_queue_t  ngx_http_token_waiters[NGX_HTTP_TOKEN_WAITERS];
 
 
 /*
- * One descriptor for all workers, those of before a reload too: nobody reads
- * it, and each write is an event in each worker.
+ * One descriptor for all workers, also those from before a reload.  It is
+ * never read: each write is an event in each worker.
  */
 
 static int         ngx_http_token_notify_fd = -1;
@@ -200,7 +202,7 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
 }
 
 
-/* leaves nothing behind, whatever ends the request */
+/* the cleanup of a request that has waited, however it ends */
 
 static void
 ngx_http_token_wait_end(void *data)
@@ -209,14 +211,7 @@ ngx_http_token_wait_end(void *data)
 
     ngx_http_token_fetch_t   *fetch;
 
-    if (w->queued) {
-        ngx_queue_remove(&w->queue);
-        w->queued = 0;
-    }
-
-    if (w->event.timer_set) {
-        ngx_del_timer(&w->event);
-    }
+    ngx_http_token_wait_stop(w);
 
     if (w->event.posted) {
         ngx_delete_posted_event(&w->event);
@@ -287,6 +282,17 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
         }
     }
 
+    ngx_http_token_wait_stop(w);
+
+    ngx_post_event(&w->event, &ngx_posted_events);
+}
+
+
+/* no fetch and no timer wakes it any more */
+
+static void
+ngx_http_token_wait_stop(ngx_http_token_waiter_t *w)
+{
     if (w->queued) {
         ngx_queue_remove(&w->queue);
         w->queued = 0;
@@ -295,8 +301,6 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
     if (w->event.timer_set) {
         ngx_del_timer(&w->event);
     }
-
-    ngx_post_event(&w->event, &ngx_posted_events);
 }
 
 
@@ -356,7 +360,7 @@ ngx_http_token_wait_init_process(ngx_cycle_t *cycle)
     c->read->log = cycle->log;
     c->write->log = cycle->log;
 
-    /* as the channel to the master, it is open until the worker has exited */
+    /* like the channel to the master: it is no connection that was left open */
 
     c->read->channel = 1;
     c->write->channel = 1;
@@ -404,7 +408,7 @@ ngx_http_token_notify_handler(ngx_event_t *ev)
     ngx_queue_t              *q, *queue;
     ngx_http_token_waiter_t  *w;
 
-    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "http token news");
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "http token notify");
 
     for (i = 0; i < NGX_HTTP_TOKEN_WAITERS; i++) {
 

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The shared-memory zone: its birth, its lock, its clock.
+ * The shared-memory zone: its initialization, its lock, its clock.
  */
 
 
@@ -71,9 +71,9 @@ ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
 
 /*
- * Each worker has a connection for what workers tell each other, beside those
- * that ngx_event_init_conf() counts: listening sockets and the channel.  Here a
- * reload with too few of them fails, and the old workers go on.
+ * Each worker needs a connection for the eventfd, beside those that
+ * ngx_event_init_conf() counts: listening sockets and the channel.  If a reload
+ * has too few of them, it fails here, and the old workers go on.
  */
 
 static ngx_int_t
@@ -102,7 +102,7 @@ ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone)
 
         if (ls[i].reuseport && ls[i].worker != 0) {
 
-            /* of another worker */
+            /* a listening socket of another worker */
 
             n--;
         }
@@ -141,7 +141,7 @@ ngx_http_token_zone_fill(ngx_slab_pool_t *shpool)
 
     shpool->data = sh;
 
-    /* a full zone evicts, that is no event for a log */
+    /* entries of a full zone are evicted, so that is not logged */
 
     shpool->log_nomem = 0;
 
@@ -206,26 +206,16 @@ ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t      **p;
     ngx_http_token_node_t   *tn, *tnt;
 
+    /* the node is the first member of an entry; its key is not used */
+
+    tn = (ngx_http_token_node_t *) node;
+
     for ( ;; ) {
 
-        if (node->key < temp->key) {
-            p = &temp->left;
+        tnt = (ngx_http_token_node_t *) temp;
 
-        } else if (node->key > temp->key) {
-            p = &temp->right;
-
-        } else {
-
-            /* the node is the first member */
-
-            tn = (ngx_http_token_node_t *) node;
-            tnt = (ngx_http_token_node_t *) temp;
-
-            p = (ngx_memcmp(tn->digest, tnt->digest,
-                            NGX_HTTP_TOKEN_DIGEST_LEN)
-                 < 0)
-                ? &temp->left : &temp->right;
-        }
+        p = (ngx_memcmp(tn->digest, tnt->digest, NGX_HTTP_TOKEN_DIGEST_LEN) < 0)
+            ? &temp->left : &temp->right;
 
         if (*p == sentinel) {
             break;

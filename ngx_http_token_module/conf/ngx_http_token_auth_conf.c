@@ -54,16 +54,9 @@ ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    for (method = ngx_http_token_auth_methods; method->name.len; method++) {
-        if (ngx_strcmp(value[1].data, method->name.data) == 0) {
-            break;
-        }
-    }
-
-    if (method->name.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown method \"%V\" in \"%V\"",
-                           &value[1], &cmd->name);
+    method = ngx_http_token_find_method(cf, ngx_http_token_auth_methods,
+                                        &value[1]);
+    if (method == NULL) {
         return NGX_CONF_ERROR;
     }
 
@@ -188,8 +181,9 @@ ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
     BIO        *bio;
     ngx_str_t   text, *directive;
 
-    if (ngx_http_token_value_file(cf, &key->pos, &key->name,
-                                  &text) != NGX_CONF_OK) {
+    if (ngx_http_token_value_file(cf, &key->pos, &key->name, &text)
+        != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -209,7 +203,7 @@ ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
         return NGX_CONF_OK;
     }
 
-    /* what OpenSSL says of a file that is none is "unsupported" */
+    /* OpenSSL's error for a file without a key is "unsupported" */
 
     ERR_clear_error();
 
@@ -243,8 +237,10 @@ ngx_http_token_free_key(void *data)
 char *
 ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char       *rv, *wrong;
-    ngx_str_t  *value;
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    char                  *rv;
+    ngx_http_token_pos_t   pos;
 
     rv = ngx_conf_set_str_slot(cf, cmd, conf);
 
@@ -252,17 +248,9 @@ ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
-    value = cf->args->elts;
+    pos = ngx_http_token_conf_pos(cf);
 
-    wrong = ngx_http_token_check_credential(&value[1]);
-
-    if (wrong) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the value of \"%V\" %s",
-                           &cmd->name, wrong);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_token_conf_credential(cf, &pos, &tlcf->auth.key_id);
 }
 
 
@@ -271,7 +259,8 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    char  *rv, *wrong;
+    char                  *rv;
+    ngx_http_token_pos_t   pos;
 
     rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
 
@@ -279,15 +268,10 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
-    wrong = ngx_http_token_check_credential(&tlcf->auth.audience->value);
+    pos = ngx_http_token_conf_pos(cf);
 
-    if (wrong) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "the value of \"%V\" %s",
-                           &cmd->name, wrong);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_token_conf_credential(cf, &pos,
+                                          &tlcf->auth.audience->value);
 }
 
 
@@ -392,7 +376,7 @@ ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_str_set(&text, "any");
 
-    /* some keys are restricted in ways of their own */
+    /* a signature shows whether the key may be used: some are restricted */
 
     if (tlcf->auth.alg
         && ngx_http_token_sign(cf->temp_pool, tlcf->auth.alg, key->pkey, &text,
@@ -417,8 +401,9 @@ ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 /*
- * For the cache: what a token depends on, and neither the header nor the body
- * tells.  A key is known by its public half.
+ * The cache has to tell keys and certificates apart, which are neither in the
+ * header nor in the body of a token request.  A key is known by its public
+ * part.
  */
 
 static char *
@@ -426,12 +411,13 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                    *p, digest[NGX_HTTP_TOKEN_DIGEST_LEN];
-    ngx_str_t                  certificate;
+    ngx_str_t                  certificate, alg;
 #if (NGX_HTTP_SSL)
     ngx_http_upstream_conf_t  *ucf;
 #endif
 
-    ngx_str_null(&certificate);
+    ngx_str_set(&certificate, "");
+    ngx_str_set(&alg, "");
     ngx_memzero(digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
@@ -451,38 +437,25 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
 
 #endif
 
-    /* each part ends with a NUL, or has one length */
+    if (tlcf->auth.alg) {
+        alg = tlcf->auth.alg->name;
+    }
 
-    tlcf->auth.identity.len = NGX_HTTP_TOKEN_DIGEST_LEN
+    p = ngx_pnalloc(cf->pool, NGX_HTTP_TOKEN_DIGEST_LEN
                               + tlcf->auth.key_id.len + 1
-                              + certificate.len + 1
-                              + (tlcf->auth.alg ? tlcf->auth.alg->name.len
-                                                : 0);
-
-    p = ngx_pnalloc(cf->pool, tlcf->auth.identity.len);
+                              + certificate.len + 1 + alg.len);
     if (p == NULL) {
         return NGX_CONF_ERROR;
     }
 
     tlcf->auth.identity.data = p;
 
+    /* the parts that vary in length end with a NUL */
+
     p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+    p = ngx_sprintf(p, "%V%Z%V%Z%V", &tlcf->auth.key_id, &certificate, &alg);
 
-    if (tlcf->auth.key_id.len) {
-        p = ngx_cpymem(p, tlcf->auth.key_id.data, tlcf->auth.key_id.len);
-    }
-
-    *p++ = '\0';
-
-    if (certificate.len) {
-        p = ngx_cpymem(p, certificate.data, certificate.len);
-    }
-
-    *p++ = '\0';
-
-    if (tlcf->auth.alg) {
-        ngx_memcpy(p, tlcf->auth.alg->name.data, tlcf->auth.alg->name.len);
-    }
+    tlcf->auth.identity.len = p - tlcf->auth.identity.data;
 
     return NGX_CONF_OK;
 }

@@ -10,6 +10,8 @@
 #include "ngx_http_token_conf.h"
 
 
+static char *ngx_http_token_basic_set_password(ngx_conf_t *cf,
+    ngx_http_token_user_t *user);
 static char *ngx_http_token_basic_check_text(ngx_str_t *text);
 
 
@@ -60,12 +62,9 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    char                    *wrong;
-    ngx_str_t               *value;
-    ngx_uint_t               i;
-    ngx_http_token_pos_t     pos;
-    ngx_http_token_user_t   *user;
-    ngx_http_token_value_t   password;
+    char                   *wrong;
+    ngx_str_t              *value;
+    ngx_http_token_user_t  *user;
 
     value = cf->args->elts;
 
@@ -89,17 +88,37 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
         }
     }
 
-    user = tlcf->basic.users->elts;
-
-    for (i = 0; i < tlcf->basic.users->nelts; i++) {
-        if (ngx_strcmp(user[i].name.data, value[1].data) == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate user \"%V\" in \"%V\"",
-                               &value[1], &cmd->name);
-            return NGX_CONF_ERROR;
-        }
+    if (ngx_http_token_is_duplicate(cf, tlcf->basic.users, "user", &value[1])) {
+        return NGX_CONF_ERROR;
     }
 
+    user = ngx_array_push(tlcf->basic.users);
+    if (user == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    user->name = value[1];
+
+    if (ngx_http_token_basic_digest(&user->name, user->name_digest) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_token_basic_set_password(cf, user);
+}
+
+
+/* the second argument of the directive */
+
+static char *
+ngx_http_token_basic_set_password(ngx_conf_t *cf, ngx_http_token_user_t *user)
+{
+    char                    *wrong;
+    ngx_str_t               *value;
+    ngx_http_token_pos_t     pos;
+    ngx_http_token_value_t   password;
+
+    value = cf->args->elts;
     pos = ngx_http_token_conf_pos(cf);
 
     if (ngx_http_token_compile_value(cf, &pos, &value[2], &password)
@@ -111,22 +130,11 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
     if (password.is_file) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"file:\" in \"%V\" takes no variables",
-                           &cmd->name);
+                           &value[0]);
         return NGX_CONF_ERROR;
     }
 
-    user = ngx_array_push(tlcf->basic.users);
-    if (user == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    user->name = value[1];
     user->password = password.complex;
-
-    if (ngx_http_token_basic_digest(&user->name, user->name_digest) != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
 
     if (user->password) {
         return NGX_CONF_OK;
@@ -136,7 +144,7 @@ ngx_http_token_set_auth_basic_user(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (wrong) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "the value of \"%V\" %s", &cmd->name, wrong);
+                           "the value of \"%V\" %s", &value[0], wrong);
         return NGX_CONF_ERROR;
     }
 
@@ -219,7 +227,6 @@ char *
 ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                       *p;
-    size_t                        i;
     ngx_http_token_basic_conf_t  *basic;
 
     basic = &tlcf->basic;
@@ -257,19 +264,12 @@ ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     basic->challenge.data = p;
 
-    p = ngx_cpymem(p, "Basic realm=\"", sizeof("Basic realm=\"") - 1);
+    p = ngx_sprintf(p, "Basic realm=\"");
 
-    for (i = 0; i < basic->realm.len; i++) {
+    /* without control characters only quotes and backslashes are escaped */
 
-        if (basic->realm.data[i] == '"' || basic->realm.data[i] == '\\') {
-            *p++ = '\\';
-        }
-
-        *p++ = basic->realm.data[i];
-    }
-
-    p = ngx_cpymem(p, "\", charset=\"UTF-8\"",
-                   sizeof("\", charset=\"UTF-8\"") - 1);
+    p = (u_char *) ngx_escape_json(p, basic->realm.data, basic->realm.len);
+    p = ngx_sprintf(p, "\", charset=\"UTF-8\"");
 
     basic->challenge.len = p - basic->challenge.data;
 

@@ -2,20 +2,21 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The directives of the cache, but the one that makes a zone.
+ * The directives of the cache and of its zones.
  */
 
 
 #include "ngx_http_token_conf.h"
 
 
-/* of a zone, at least */
+/* the smallest size of a zone */
 
 #define NGX_HTTP_TOKEN_MIN_PAGES  8
 
 
 static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
+static ssize_t ngx_http_token_parse_zone(ngx_str_t *value, ngx_str_t *name);
 
 
 ngx_conf_post_t  ngx_http_token_not_zero = {
@@ -102,7 +103,7 @@ ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post, void *data)
 {
     ngx_msec_t *timeout = data;
 
-    /* nobody would ever be given a token that is not there yet */
+    /* a request would never wait for a token that has to be fetched */
 
     return (*timeout == 0) ? "takes a time that is not zero" : NGX_CONF_OK;
 }
@@ -195,35 +196,20 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_main_conf_t *tmcf = conf;
 
-    u_char                 *p;
     ssize_t                 size, min;
-    ngx_str_t              *value, name, s;
+    ngx_str_t              *value, name;
     ngx_shm_zone_t         *shm_zone, **zones;
     ngx_http_token_zone_t  *zone;
 
     value = cf->args->elts;
 
-    if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
-        goto invalid;
-    }
-
-    name.data = value[1].data + 5;
-
-    p = (u_char *) ngx_strchr(name.data, ':');
-
-    if (p == NULL || p == name.data) {
-        goto invalid;
-    }
-
-    name.len = p - name.data;
-
-    s.data = p + 1;
-    s.len = value[1].data + value[1].len - s.data;
-
-    size = ngx_parse_size(&s);
+    size = ngx_http_token_parse_zone(&value[1], &name);
 
     if (size == NGX_ERROR) {
-        goto invalid;
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"%V\", "
+                           "it takes zone=name:size", &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
     }
 
     min = NGX_HTTP_TOKEN_MIN_PAGES * ngx_pagesize;
@@ -268,12 +254,33 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_token_has_zones = 1;
 
     return NGX_CONF_OK;
+}
 
-invalid:
 
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid parameter \"%V\" in \"%V\", "
-                       "it takes zone=name:size", &value[1], &cmd->name);
+/* reads zone=name:size; returns the size, or NGX_ERROR */
 
-    return NGX_CONF_ERROR;
+static ssize_t
+ngx_http_token_parse_zone(ngx_str_t *value, ngx_str_t *name)
+{
+    u_char     *p;
+    ngx_str_t   size;
+
+    if (ngx_strncmp(value->data, "zone=", 5) != 0) {
+        return NGX_ERROR;
+    }
+
+    name->data = value->data + 5;
+
+    p = (u_char *) ngx_strchr(name->data, ':');
+
+    if (p == NULL || p == name->data) {
+        return NGX_ERROR;
+    }
+
+    name->len = p - name->data;
+
+    size.data = p + 1;
+    size.len = value->data + value->len - size.data;
+
+    return ngx_parse_size(&size);
 }

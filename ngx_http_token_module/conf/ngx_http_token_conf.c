@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The directives: what each takes, and what is wrong with it.
+ * The directives of a token location and of its token request, and what several
+ * setters of directives share.
  */
 
 
@@ -12,6 +13,8 @@
 static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
 static char *ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post,
     void *data);
+static char *ngx_http_token_check_not_zero_size(ngx_conf_t *cf, void *post,
+    void *data);
 
 
 ngx_conf_post_t  ngx_http_token_not_empty = {
@@ -19,7 +22,12 @@ ngx_conf_post_t  ngx_http_token_not_empty = {
 };
 
 
-static ngx_conf_bitmask_t  ngx_http_token_methods[] = {
+ngx_conf_post_t  ngx_http_token_not_zero_size = {
+    ngx_http_token_check_not_zero_size
+};
+
+
+static ngx_conf_enum_t  ngx_http_token_methods[] = {
     { ngx_string("GET"), NGX_HTTP_GET },
     { ngx_string("POST"), NGX_HTTP_POST },
     { ngx_null_string, 0 }
@@ -101,39 +109,21 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    char                              *wrong;
-    ngx_str_t                         *value, url;
-    ngx_url_t                          u;
-    ngx_http_compile_complex_value_t   ccv;
+    char       *rv, *wrong;
+    ngx_str_t  *value, url;
+    ngx_url_t   u;
 
-    if (tlcf->endpoint) {
-        return "is duplicate";
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK || tlcf->endpoint->lengths) {
+        return rv;
     }
 
     value = cf->args->elts;
 
-    tlcf->endpoint = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (tlcf->endpoint == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = tlcf->endpoint;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (tlcf->endpoint->lengths) {
-        return NGX_CONF_OK;
-    }
-
     if (ngx_strlchr(value[1].data, value[1].data + value[1].len, '@')) {
 
-        /* not shown, as it may have a password */
+        /* the URL is not shown: it may have a password */
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a user name or \"@\" in \"%V\" is not allowed",
@@ -235,7 +225,6 @@ char *
 ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_http_token_value_t **field)
 {
-    char                    *wrong;
     ngx_str_t               *value;
     ngx_http_token_value_t  *v;
 
@@ -250,14 +239,10 @@ ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return NGX_CONF_ERROR;
     }
 
-    if (v->complex == NULL) {
-        wrong = ngx_http_token_check_credential(&v->text);
-
-        if (wrong) {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                               "the value of \"%V\" %s", &value[0], wrong);
-            return NGX_CONF_ERROR;
-        }
+    if (v->complex == NULL
+        && ngx_http_token_conf_credential(cf, pos, &v->text) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     *field = v;
@@ -267,12 +252,87 @@ ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
 
 char *
+ngx_http_token_conf_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *text)
+{
+    char       *wrong;
+    ngx_str_t  *directive;
+
+    wrong = ngx_http_token_check_credential(text);
+
+    if (wrong == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    directive = cf->args->elts;
+
+    ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0, "the value of \"%V\" %s",
+                       directive, wrong);
+
+    return NGX_CONF_ERROR;
+}
+
+
+ngx_uint_t
+ngx_http_token_is_duplicate(ngx_conf_t *cf, ngx_array_t *list, char *what,
+    ngx_str_t *name)
+{
+    u_char      *elt;
+    ngx_str_t   *directive;
+    ngx_uint_t   i;
+
+    elt = list->elts;
+
+    for (i = 0; i < list->nelts; i++) {
+
+        /* each element begins with its name */
+
+        if (ngx_strcmp(((ngx_str_t *) elt)->data, name->data) == 0) {
+            directive = cf->args->elts;
+
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate %s \"%V\" in \"%V\"",
+                               what, name, directive);
+            return 1;
+        }
+
+        elt += list->size;
+    }
+
+    return 0;
+}
+
+
+ngx_array_t *
+ngx_http_token_two_names(ngx_conf_t *cf, char *first, char *second)
+{
+    ngx_str_t    *name;
+    ngx_array_t  *list;
+
+    list = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
+    if (list == NULL) {
+        return NULL;
+    }
+
+    /* there is room for both */
+
+    name = ngx_array_push_n(list, 2);
+
+    name[0].data = (u_char *) first;
+    name[0].len = ngx_strlen(first);
+    name[1].data = (u_char *) second;
+    name[1].len = ngx_strlen(second);
+
+    return list;
+}
+
+
+char *
 ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
     ngx_str_t               *value;
-    ngx_uint_t               i;
     ngx_http_token_pos_t     pos;
     ngx_http_token_param_t  *param;
 
@@ -295,21 +355,14 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    param = tlcf->params->elts;
+    /* RFC 8693 and RFC 8707 allow these two more than once */
 
-    for (i = 0; i < tlcf->params->nelts; i++) {
-
-        /* RFC 8693 and RFC 8707 allow these two more than once */
-
-        if (ngx_strcmp(param[i].name.data, value[1].data) == 0
-            && ngx_strcmp(value[1].data, "audience") != 0
-            && ngx_strcmp(value[1].data, "resource") != 0)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate parameter \"%V\" in \"%V\"",
-                               &value[1], &cmd->name);
-            return NGX_CONF_ERROR;
-        }
+    if (ngx_strcmp(value[1].data, "audience") != 0
+        && ngx_strcmp(value[1].data, "resource") != 0
+        && ngx_http_token_is_duplicate(cf, tlcf->params, "parameter",
+                                       &value[1]))
+    {
+        return NGX_CONF_ERROR;
     }
 
     param = ngx_array_push(tlcf->params);
@@ -331,7 +384,7 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_token_loc_conf_t *tlcf = conf;
 
     ngx_str_t   *value, *field;
-    ngx_uint_t   i, n;
+    ngx_uint_t   i;
 
     if (tlcf->fields != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -351,7 +404,8 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     for (i = 1; i < cf->args->nelts; i++) {
 
         if (!ngx_http_token_list_contains(ngx_http_token_known_fields,
-                                          &value[i])) {
+                                          &value[i]))
+        {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "unknown field \"%V\" in \"%V\", use \"*\" "
                                "alone for every member of an answer",
@@ -359,15 +413,8 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        field = tlcf->fields->elts;
-
-        for (n = 0; n < tlcf->fields->nelts; n++) {
-            if (ngx_strcmp(field[n].data, value[i].data) == 0) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "duplicate field \"%V\" in \"%V\"",
-                                   &value[i], &cmd->name);
-                return NGX_CONF_ERROR;
-            }
+        if (ngx_http_token_is_duplicate(cf, tlcf->fields, "field", &value[i])) {
+            return NGX_CONF_ERROR;
         }
 
         field = ngx_array_push(tlcf->fields);
@@ -392,9 +439,9 @@ ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
 
-    ngx_str_t           *value;
-    ngx_uint_t           i;
-    ngx_conf_bitmask_t  *method;
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_conf_enum_t  *method;
 
     if (tlcf->methods) {
         return "is duplicate";
@@ -404,52 +451,54 @@ ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        for (method = ngx_http_token_methods; method->name.len; method++) {
-            if (ngx_strcmp(value[i].data, method->name.data) == 0) {
-                break;
-            }
-        }
-
-        if (method->name.len == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown method \"%V\" in \"%V\"",
-                               &value[i], &cmd->name);
+        method = ngx_http_token_find_method(cf, ngx_http_token_methods,
+                                            &value[i]);
+        if (method == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        if (tlcf->methods & method->mask) {
+        if (tlcf->methods & method->value) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate method \"%V\" in \"%V\"",
                                &value[i], &cmd->name);
             return NGX_CONF_ERROR;
         }
 
-        tlcf->methods |= method->mask;
+        tlcf->methods |= method->value;
     }
 
     return NGX_CONF_OK;
 }
 
 
-char *
-ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
+ngx_conf_enum_t *
+ngx_http_token_find_method(ngx_conf_t *cf, ngx_conf_enum_t *methods,
+    ngx_str_t *name)
 {
-    ngx_http_token_loc_conf_t *tlcf = conf;
+    ngx_str_t        *directive;
+    ngx_conf_enum_t  *method;
 
-    char  *rv;
-
-    rv = ngx_conf_set_size_slot(cf, cmd, conf);
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
+    for (method = methods; method->name.len; method++) {
+        if (ngx_strcmp(name->data, method->name.data) == 0) {
+            return method;
+        }
     }
 
-    if (tlcf->max_response_size == 0) {
-        return "must not be zero";
-    }
+    directive = cf->args->elts;
 
-    return NGX_CONF_OK;
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown method \"%V\" in \"%V\"", name, directive);
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_token_check_not_zero_size(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t  *size = data;
+
+    return *size ? NGX_CONF_OK : "must not be zero";
 }
 
 

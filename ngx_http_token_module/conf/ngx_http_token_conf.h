@@ -20,7 +20,30 @@ char *ngx_http_token_compile_credential(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_http_token_value_t **field);
 
 
+/*
+ * Checks the value of the directive in cf->args, which stands at that place.
+ * Returns NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_conf_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *text);
+
+/*
+ * Whether a list has an element of that name, which is its first member, after
+ * a message that the "what" is a duplicate.
+ */
+ngx_uint_t ngx_http_token_is_duplicate(ngx_conf_t *cf, ngx_array_t *list,
+    char *what, ngx_str_t *name);
+
+/* Finds a name in a table.  Returns NULL after a message. */
+ngx_conf_enum_t *ngx_http_token_find_method(ngx_conf_t *cf,
+    ngx_conf_enum_t *methods, ngx_str_t *name);
+
+/* Makes a list of two names, a default.  Returns NULL if memory is out. */
+ngx_array_t *ngx_http_token_two_names(ngx_conf_t *cf, char *first,
+    char *second);
+
 extern ngx_conf_post_t  ngx_http_token_not_empty;
+extern ngx_conf_post_t  ngx_http_token_not_zero_size;
 
 char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -33,8 +56,6 @@ char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_max_response_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
@@ -82,9 +103,7 @@ char *ngx_http_token_set_cors_origin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_token_set_cors_names(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 void ngx_http_token_cors_create(ngx_http_token_cors_conf_t *conf);
@@ -159,8 +178,7 @@ char *ngx_http_token_upstream_module_check(ngx_conf_t *cf,
 
 /* ngx_http_token_merge.c */
 
-char *ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf);
+char *ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child);
 
 
 /* ngx_http_token_location.c */

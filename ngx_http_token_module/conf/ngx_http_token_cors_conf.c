@@ -10,12 +10,8 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf, ngx_uint_t methods);
 static char *ngx_http_token_cors_check_name(ngx_str_t *name,
     ngx_uint_t method);
-static char *ngx_http_token_cors_default(ngx_conf_t *cf,
-    ngx_http_token_cors_conf_t *conf);
 static char *ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list,
     ngx_str_t *text);
 static char *ngx_http_token_cors_init_error_pages(ngx_conf_t *cf);
@@ -115,31 +111,19 @@ ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
-ngx_http_token_set_cors_methods(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    return ngx_http_token_cors_set_list(cf, cmd, conf, 1);
-}
-
-
-char *
-ngx_http_token_set_cors_headers(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    return ngx_http_token_cors_set_list(cf, cmd, conf, 0);
-}
-
-
-static char *
-ngx_http_token_cors_set_list(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
-    ngx_uint_t methods)
+ngx_http_token_set_cors_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     char  *p = conf;
 
     char          *wrong;
     ngx_str_t     *value, *name;
-    ngx_uint_t     i;
+    ngx_uint_t     i, methods;
     ngx_array_t  **list;
+
+    /* the names of methods, or else of headers */
+
+    methods = (cmd->offset == offsetof(ngx_http_token_loc_conf_t,
+                                       cors.methods));
 
     list = (ngx_array_t **) (p + cmd->offset);
 
@@ -285,27 +269,21 @@ ngx_http_token_cors_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_http_token_cors_default(cf, conf) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
+    if (conf->headers == NULL) {
+        conf->headers = ngx_http_token_two_names(cf, "Content-Type",
+                                                 "Authorization");
+        if (conf->headers == NULL) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     conf->allow_methods = tlcf->allow;
 
-    if (conf->methods
-        && ngx_http_token_cors_join(cf, conf->methods, &conf->allow_methods)
-           != NGX_CONF_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_token_cors_join(cf, conf->headers, &conf->allow_headers)
-        != NGX_CONF_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    if (conf->expose_headers
-        && ngx_http_token_cors_join(cf, conf->expose_headers, &conf->expose)
+    if (ngx_http_token_cors_join(cf, conf->methods, &conf->allow_methods)
+        != NGX_CONF_OK
+        || ngx_http_token_cors_join(cf, conf->headers, &conf->allow_headers)
+           != NGX_CONF_OK
+        || ngx_http_token_cors_join(cf, conf->expose_headers, &conf->expose)
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -324,38 +302,16 @@ ngx_http_token_cors_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 static char *
-ngx_http_token_cors_default(ngx_conf_t *cf, ngx_http_token_cors_conf_t *conf)
-{
-    ngx_str_t  *name;
-
-    if (conf->headers) {
-        return NGX_CONF_OK;
-    }
-
-    conf->headers = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
-    if (conf->headers == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    name = ngx_array_push_n(conf->headers, 2);
-    if (name == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_str_set(&name[0], "Content-Type");
-    ngx_str_set(&name[1], "Authorization");
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
 ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list, ngx_str_t *text)
 {
     u_char      *p;
     size_t       len;
     ngx_str_t   *name;
     ngx_uint_t   i;
+
+    if (list == NULL) {
+        return NGX_CONF_OK;
+    }
 
     if (list->nelts == 0) {
         ngx_str_set(text, "*");
@@ -389,20 +345,19 @@ ngx_http_token_cors_join(ngx_conf_t *cf, ngx_array_t *list, ngx_str_t *text)
 /*
  * An error page has a location of its own, and the redirect to it clears the
  * request's contexts: nothing tells then that the request came from a token
- * location.  So the URIs of a token location's error pages end with a variable
- * that is empty, and whose evaluation notes it.
+ * location.  So a variable stands at the end of the URIs of a token location's
+ * error pages: it is empty, and its evaluation marks the request.
  */
 
 static char *
 ngx_http_token_cors_init_error_pages(ngx_conf_t *cf)
 {
-    u_char                            *p;
-    ngx_str_t                          uri;
-    ngx_uint_t                         i;
-    ngx_array_t                       *pages;
-    ngx_http_err_page_t               *page, *prev;
-    ngx_http_core_loc_conf_t          *clcf;
-    ngx_http_compile_complex_value_t   ccv;
+    u_char                    *p;
+    ngx_str_t                  uri;
+    ngx_uint_t                 i;
+    ngx_array_t               *pages;
+    ngx_http_err_page_t       *page, *prev;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -443,13 +398,7 @@ ngx_http_token_cors_init_error_pages(ngx_conf_t *cf)
 
         uri.len = p - uri.data - 1;
 
-        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-        ccv.cf = cf;
-        ccv.value = &uri;
-        ccv.complex_value = &page->value;
-
-        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        if (ngx_http_token_compile_complex(cf, &uri, &page->value) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }

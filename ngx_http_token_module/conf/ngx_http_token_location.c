@@ -24,8 +24,7 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_location_init_answer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf);
+static void **ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf);
 static void *ngx_http_token_default_conf(ngx_conf_t *cf,
     ngx_http_module_t *module);
 static char *ngx_http_token_location_init_fetch(ngx_conf_t *cf,
@@ -42,12 +41,12 @@ static void ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev);
 
 
-/* a token request fits into one block of it */
+/* the size of a fetch's pool: a token request fits into its first block */
 
 #define NGX_HTTP_TOKEN_REQUEST_POOL  12288
 
 
-/* filters that would change an answer whose bytes are not theirs to change */
+/* the filters that would change an answer, whose bytes have to stay */
 
 static char  *ngx_http_token_rewriting_filters[] = {
     "ngx_http_addition_filter_module",
@@ -63,22 +62,6 @@ static char  *ngx_http_token_rewriting_filters[] = {
 char *
 ngx_http_token_location_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    char  *rv;
-
-    rv = ngx_http_token_location_init_answer(cf, tlcf);
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    return ngx_http_token_location_init_fetch(cf, tlcf);
-}
-
-
-static char *
-ngx_http_token_location_init_answer(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf)
-{
     void                 *conf;
     ngx_uint_t            i, m;
     ngx_module_t         *module;
@@ -86,14 +69,12 @@ ngx_http_token_location_init_answer(ngx_conf_t *cf,
 
     ctx = cf->ctx;
 
-    tlcf->answer_conf = ngx_palloc(cf->pool,
-                                   sizeof(void *) * ngx_http_max_module);
+    /* the location of answers */
+
+    tlcf->answer_conf = ngx_http_token_copy_conf(cf, ctx->loc_conf);
     if (tlcf->answer_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(tlcf->answer_conf, ctx->loc_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     for (m = 0; cf->cycle->modules[m]; m++) {
         module = cf->cycle->modules[m];
@@ -115,11 +96,28 @@ ngx_http_token_location_init_answer(ngx_conf_t *cf,
         }
     }
 
-    return NGX_CONF_OK;
+    return ngx_http_token_location_init_fetch(cf, tlcf);
 }
 
 
-/* what a location has where none of the module's directives stands anywhere */
+/* the configurations of all modules at one level */
+
+static void **
+ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf)
+{
+    void  **copy;
+
+    copy = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+
+    if (copy) {
+        ngx_memcpy(copy, conf, sizeof(void *) * ngx_http_max_module);
+    }
+
+    return copy;
+}
+
+
+/* the configuration of a module where none of its directives is used */
 
 static void *
 ngx_http_token_default_conf(ngx_conf_t *cf, ngx_http_module_t *module)
@@ -147,13 +145,10 @@ ngx_http_token_location_init_fetch(ngx_conf_t *cf,
 {
     void  **loc_conf;
 
-    loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    loc_conf = ngx_http_token_copy_conf(cf, tlcf->answer_conf);
     if (loc_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(loc_conf, tlcf->answer_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     loc_conf[ngx_http_core_module.ctx_index] =
                            ngx_http_token_fetch_core_conf(cf, tlcf, loc_conf);
@@ -194,13 +189,10 @@ ngx_http_token_location_init_connection(ngx_conf_t *cf,
     *cscf = *(ngx_http_core_srv_conf_t *)
                 ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
 
-    ctx->srv_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx->srv_conf = ngx_http_token_copy_conf(cf, ctx->srv_conf);
     if (ctx->srv_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(ctx->srv_conf, ((ngx_http_conf_ctx_t *) cf->ctx)->srv_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     ctx->srv_conf[ngx_http_core_module.ctx_index] = cscf;
     ctx->loc_conf = loc_conf;
@@ -319,13 +311,10 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
     saved = cf->ctx;
     ctx = *saved;
 
-    ctx.loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx.loc_conf = ngx_http_token_copy_conf(cf, saved->loc_conf);
     if (ctx.loc_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
     ngx_str_set(&clcf.name, "/");
@@ -353,7 +342,7 @@ static void
 ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_upstream_conf_t *ucf, ngx_http_upstream_conf_t *prev)
 {
-    /* nothing of the endpoint's answer may reach a disk */
+    /* nothing of the endpoint's answer may be written to a disk */
 
     ucf->store = 0;
 #if (NGX_HTTP_CACHE)
@@ -375,7 +364,7 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
         ucf->bufs.num = 1 + ucf->busy_buffers_size_conf / ucf->bufs.size;
     }
 
-    /* an endpoint must not command this nginx, X-Accel-Redirect and such */
+    /* headers such as X-Accel-Redirect are not obeyed */
 
     ucf->ignore_headers = NGX_CONF_BITMASK_SET
                           |NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT
@@ -388,7 +377,7 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
                           |NGX_HTTP_UPSTREAM_IGN_XA_CHARSET
                           |NGX_HTTP_UPSTREAM_IGN_VARY;
 
-    /* a token request has no client, what waits for it may have one */
+    /* a token request has no client whose leaving could be noticed */
 
     ucf->ignore_client_abort = 1;
 

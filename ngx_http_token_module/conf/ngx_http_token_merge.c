@@ -33,9 +33,11 @@ static ngx_uint_t ngx_http_token_is_loopback(
 
 
 char *
-ngx_http_token_merge(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
-    ngx_http_token_loc_conf_t *conf)
+ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 {
+    ngx_http_token_loc_conf_t *prev = parent;
+    ngx_http_token_loc_conf_t *conf = child;
+
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
@@ -118,28 +120,14 @@ static char *
 ngx_http_token_merge_fields(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
-    ngx_str_t  *field;
-
     ngx_conf_merge_ptr_value(conf->fields, prev->fields, NULL);
 
-    if (conf->fields) {
-        return NGX_CONF_OK;
-    }
-
-    conf->fields = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
     if (conf->fields == NULL) {
-        return NGX_CONF_ERROR;
+        conf->fields = ngx_http_token_two_names(cf, "access_token",
+                                                "refresh_token");
     }
 
-    field = ngx_array_push_n(conf->fields, 2);
-    if (field == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_str_set(&field[0], "access_token");
-    ngx_str_set(&field[1], "refresh_token");
-
-    return NGX_CONF_OK;
+    return conf->fields ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -156,7 +144,7 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    /* the levels outside have been merged: what differs was set right here */
+    /* outer levels are merged first: a difference was set at this level */
 
     conf->level_error_pages = clcf->error_pages;
 
@@ -171,8 +159,7 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
         conf->enable = 1;
         conf->endpoint = prev->endpoint;
         conf->upstream = prev->upstream;
-        conf->pos.file = prev->pos.file;
-        conf->pos.line = prev->pos.line;
+        conf->pos = prev->pos;
         return;
     }
 

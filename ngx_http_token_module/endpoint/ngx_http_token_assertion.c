@@ -41,34 +41,24 @@ static ngx_http_token_alg_t  ngx_http_token_algs[] = {
 
     { ngx_string("HS256"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
       EVP_PKEY_HMAC, NID_undef, 256, EVP_sha256, 0 },
-
     { ngx_string("HS384"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
       EVP_PKEY_HMAC, NID_undef, 384, EVP_sha384, 0 },
-
     { ngx_string("HS512"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
       EVP_PKEY_HMAC, NID_undef, 512, EVP_sha512, 0 },
-
     { ngx_string("RS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 0 },
-
     { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 1 },
-
     { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_RSA_PSS, NID_undef, 2048, EVP_sha256, 1 },
-
     { ngx_string("ES256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_EC, NID_X9_62_prime256v1, 256, EVP_sha256, 0 },
-
     { ngx_string("ES384"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_EC, NID_secp384r1, 384, EVP_sha384, 0 },
-
     { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_ED25519, NID_undef, 0, NULL, 0 },
-
     { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
       EVP_PKEY_ED448, NID_undef, 0, NULL, 0 },
-
     { ngx_null_string, 0, 0, 0, 0, NULL, 0 }
 };
 

@@ -3,8 +3,8 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * A request without a client, on a connection that has no socket, made and
- * freed as nginx's js_periodic does.  What runs in it has nothing of a caller:
- * no header, no variable, no state of a connection, no log.
+ * freed as in njs's js_periodic.  It has nothing of a caller: no header, no
+ * variable, no state of a connection, no log.
  */
 
 
@@ -17,7 +17,7 @@ static u_char *ngx_http_token_detached_log(ngx_log_t *log, u_char *buf,
     size_t len);
 
 
-/* what modules find as the address of a connection that has none */
+/* the address of a connection that has none, for modules that read one */
 
 static struct sockaddr_un  ngx_http_token_sockaddr = {
     .sun_family = AF_UNIX
@@ -148,7 +148,7 @@ ngx_http_token_detached_connection(ngx_log_t *log)
     c->local_socklen = c->socklen;
     ngx_str_set(&c->addr_text, "unix:");
 
-    /* nobody shall ask the kernel for events of it */
+    /* so that the descriptor is not registered for events */
 
     c->read->active = 1;
     c->write->active = 1;

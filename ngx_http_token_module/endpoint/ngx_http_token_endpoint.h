@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The token request, the call of the endpoint, and what it has brought.
+ * The token request, the call of the endpoint, and its result.
  */
 
 
@@ -103,7 +103,7 @@ ngx_http_token_request_t *ngx_http_token_sign_request(ngx_http_request_t *r,
 
 /* ngx_http_token_detached.c */
 
-/* of the connection of such a request, for its log */
+/* the size of the connection's pool, which has its log */
 
 #define NGX_HTTP_TOKEN_CONNECTION_POOL  256
 
@@ -172,7 +172,7 @@ ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
 /* ngx_http_token_error.c */
 
 /*
- * What a member of an error answer to this request says, as far as it may
+ * The text of a member of an error answer to this request, as far as it may
  * stand in a log; empty if there is none.
  */
 ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
@@ -188,6 +188,10 @@ ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
  */
 char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value);
+
+/* Compiles a text with variables.  Returns NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_complex_value_t *complex);
 
 /*
  * Reads a file that the directive that is being parsed names; one trailing
@@ -215,14 +219,14 @@ ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
 /* ngx_http_token_file.c */
 
 /*
- * Reads a file whose name depends on variables, unless it was read within so
- * many seconds.  Returns NGX_OK, or NGX_ERROR after an error message.
+ * Reads a file for a path with variables, unless it was read within so many
+ * seconds.  Returns NGX_OK, or NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path,
     time_t valid, ngx_str_t *text);
 
-/* overwrites what was read, when the process exits */
-void ngx_http_token_files_done(void);
+/* Overwrites what was read, when the process exits. */
+void ngx_http_token_files_done(ngx_cycle_t *cycle);
 
 
 #endif /* _NGX_HTTP_TOKEN_ENDPOINT_H_INCLUDED_ */

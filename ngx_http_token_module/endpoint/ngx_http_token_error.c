@@ -2,16 +2,15 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * What an endpoint says of an error, for the log: only the characters that
- * RFC 6749 5.2 allows, cut, and nothing at all if it repeats what must not be
- * logged.
+ * The error messages of an endpoint, for the log: in the characters that
+ * RFC 6749 5.2 allows, cut to a length, and not shown if they repeat a secret.
  */
 
 
 #include "ngx_http_token_endpoint.h"
 
 
-/* shorter parts of a value are found in any text */
+/* the length from which a part is looked for: any text has shorter ones */
 
 #define NGX_HTTP_TOKEN_MIN_PART  16
 
@@ -79,8 +78,8 @@ static ngx_uint_t
 ngx_http_token_repeats_secret(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_str_t *text)
 {
-    u_char     *p, *last, *end, *dst;
-    ngx_str_t   basic, form, name, value;
+    u_char     *p;
+    ngx_str_t   basic, encoded, body, name, value;
 
     basic = request->authorization;
 
@@ -89,16 +88,16 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
         basic.len -= sizeof("Basic ") - 1;
     }
 
-    form.len = ngx_http_token_form_encode(NULL, &request->secret);
-    form.data = ngx_pnalloc(r->pool, form.len);
-    if (form.data == NULL) {
+    encoded.len = ngx_http_token_form_encode(NULL, &request->secret);
+    encoded.data = ngx_pnalloc(r->pool, encoded.len);
+    if (encoded.data == NULL) {
         return 1;
     }
 
-    (void) ngx_http_token_form_encode(form.data, &request->secret);
+    (void) ngx_http_token_form_encode(encoded.data, &request->secret);
 
     if (ngx_http_token_contains(text, &basic)
-        || ngx_http_token_contains(text, &form)
+        || ngx_http_token_contains(text, &encoded)
         || ngx_http_token_contains(text, &request->secret))
     {
         return 1;
@@ -106,25 +105,13 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
 
     /* the body has passwords, assertions, or a secret */
 
-    p = request->body.data;
-    last = p + request->body.len;
+    body = request->body;
 
-    for ( /* void */ ; p < last; p = end + 1) {
-
-        end = ngx_strlchr(p, last, '&');
-        if (end == NULL) {
-            end = last;
-        }
-
-        name.data = p;
-        name.len = ngx_strlchr(p, end, '=') - p;
+    while (ngx_http_token_form_next(&body, &name, &value)) {
 
         if (ngx_http_token_is_public(&name)) {
             continue;
         }
-
-        value.data = name.data + name.len + 1;
-        value.len = end - value.data;
 
         if (ngx_http_token_contains(text, &value)
             || ngx_http_token_contains_part(text, &value))
@@ -132,13 +119,13 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
             return 1;
         }
 
-        dst = ngx_pnalloc(r->pool, value.len);
-        if (dst == NULL) {
+        p = ngx_pnalloc(r->pool, value.len);
+        if (p == NULL) {
             return 1;
         }
 
-        value.len = ngx_http_token_form_decode(dst, &value) - dst;
-        value.data = dst;
+        value.len = ngx_http_token_form_decode(p, &value) - p;
+        value.data = p;
 
         if (ngx_http_token_contains(text, &value)) {
             return 1;
@@ -155,9 +142,7 @@ ngx_http_token_is_public(ngx_str_t *name)
     char  **p;
 
     for (p = ngx_http_token_public_params; *p; p++) {
-        if (ngx_strlen(*p) == name->len
-            && ngx_strncmp(*p, name->data, name->len) == 0)
-        {
+        if (ngx_http_token_equals(name, *p)) {
             return 1;
         }
     }

@@ -3,8 +3,8 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * One call of the token endpoint: a subrequest, kept in memory, of a request
- * that has no client.  No caller that leaves ends it, unless who waits says so,
- * and no caller's next request waits for it.
+ * that has no client.  It does not end when a caller leaves, unless the code
+ * that waits for it closes it, and no caller's next request waits for it.
  */
 
 
@@ -81,7 +81,7 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
         return;
     }
 
-    /* an endpoint that sends a byte now and then does not hold it for ever */
+    /* the read timeout starts anew with each byte that the endpoint sends */
 
     ucf = ngx_http_get_module_loc_conf(fetch->main, ngx_http_proxy_module);
 
@@ -125,14 +125,15 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
         return NGX_ERROR;
     }
 
-    /* the path of an endpoint whose URL has none, or else replaced by it */
+    /* an endpoint's URL may have no path; the one that it has replaces this */
+
     ngx_str_set(&sr->uri, "/");
     sr->valid_location = 1;
 
     sr->method = NGX_HTTP_POST;
     sr->method_name = ngx_http_token_post_method;
 
-    /* it starts in its location, no phase looks for one */
+    /* it starts in its location: no phase has to find one */
 
     sr->loc_conf = r->loc_conf;
     sr->content_handler = fetch->request->tlcf->proxy_handler;
@@ -151,7 +152,8 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
 static ngx_int_t
 ngx_http_token_fetch_headers_in(ngx_http_request_t *sr, ngx_str_t *endpoint)
 {
-    u_char           *p, *last, *host;
+    u_char           *p;
+    ngx_str_t         host;
     ngx_table_elt_t  *h;
 
     if (ngx_list_init(&sr->headers_in.headers, sr->pool, 1,
@@ -166,31 +168,27 @@ ngx_http_token_fetch_headers_in(ngx_http_request_t *sr, ngx_str_t *endpoint)
         return NGX_ERROR;
     }
 
-    last = endpoint->data + endpoint->len;
-    host = ngx_strlchr(endpoint->data, last, '/');
-
-    host = (host && last - host > 1) ? host + 2 : last;
-
-    for (p = host; p < last && *p != '/' && *p != '?'; p++) { /* void */ }
+    host = ngx_http_token_url_host(endpoint);
 
     h->hash = 1;
     ngx_str_set(&h->key, "Host");
     h->lowcase_key = (u_char *) "host";
-    h->value.data = host;
-    h->value.len = p - host;
+    h->value = host;
 
     sr->headers_in.host = h;
 
     /* without the port, which follows the bracket of an IPv6 address */
 
-    sr->headers_in.server = h->value;
+    sr->headers_in.server = host;
 
-    while (p > host && p[-1] >= '0' && p[-1] <= '9') {
+    p = host.data + host.len;
+
+    while (p > host.data && p[-1] >= '0' && p[-1] <= '9') {
         p--;
     }
 
-    if (p > host && p[-1] == ':') {
-        sr->headers_in.server.len = p - 1 - host;
+    if (p > host.data && p[-1] == ':') {
+        sr->headers_in.server.len = p - 1 - host.data;
     }
 
     return NGX_OK;
@@ -206,7 +204,7 @@ ngx_http_token_fetch_run(ngx_http_request_t *sr)
 }
 
 
-/* may run twice, and decides nothing */
+/* called when the subrequest ends, perhaps twice: the result is made later */
 
 static ngx_int_t
 ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
@@ -222,7 +220,7 @@ ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
 
     sr->connection->error = 0;
 
-    /* an error is the parent's to handle, nginx shall make no page of it */
+    /* with an error nginx would make an error page; the parent handles it */
 
     return NGX_OK;
 }
@@ -298,10 +296,6 @@ ngx_http_token_fetch_shutdown(ngx_event_t *ev)
 static void
 ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->deadline.timer_set) {
-        ngx_del_timer(&fetch->deadline);
-    }
-
     fetch->handler(fetch);
 
     ngx_http_token_fetch_close(fetch);

@@ -2,8 +2,9 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Secrets of many tenants: "file:" with variables.  What was read is kept in
- * the worker for a while, the least recently used goes first.
+ * Files whose paths have variables, such as the secrets of many tenants.  Their
+ * contents are kept in the worker for a while; if there are too many of them,
+ * those that were used least recently are dropped.
  */
 
 
@@ -16,14 +17,12 @@
 typedef struct {
     ngx_str_node_t                  sn;     /* by path */
     ngx_queue_t                     queue;  /* by last use */
-    time_t                          read;   /* when */
+    time_t                          read;   /* when it was read */
     size_t                          len;
     u_char                         *text;   /* behind the path */
 } ngx_http_token_file_t;
 
 
-static ngx_http_token_file_t *ngx_http_token_file_find(ngx_str_t *path,
-    uint32_t hash);
 static ngx_int_t ngx_http_token_file_name(ngx_http_request_t *r,
     ngx_str_t *path);
 static ngx_int_t ngx_http_token_file_load(ngx_http_request_t *r,
@@ -60,7 +59,10 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
 
     hash = ngx_crc32_long(path->data, path->len);
 
-    file = ngx_http_token_file_find(path, hash);
+    /* the node is the first member */
+
+    file = (ngx_http_token_file_t *)
+               ngx_str_rbtree_lookup(&ngx_http_token_files, path, hash);
 
     if (file && ngx_time() - file->read >= valid) {
         ngx_http_token_file_drop(file);
@@ -74,7 +76,7 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
     ngx_queue_remove(&file->queue);
     ngx_queue_insert_head(&ngx_http_token_files_queue, &file->queue);
 
-    /* the request may outlive what is kept */
+    /* a copy: the file may be dropped while the request goes on */
 
     text->len = file->len;
     text->data = ngx_pnalloc(r->pool, file->len + 1);
@@ -89,7 +91,7 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
 
 
 void
-ngx_http_token_files_done(void)
+ngx_http_token_files_done(ngx_cycle_t *cycle)
 {
     ngx_queue_t  *q;
 
@@ -137,17 +139,6 @@ ngx_http_token_file_name(ngx_http_request_t *r, ngx_str_t *path)
 }
 
 
-static ngx_http_token_file_t *
-ngx_http_token_file_find(ngx_str_t *path, uint32_t hash)
-{
-    ngx_str_node_t  *sn;
-
-    sn = ngx_str_rbtree_lookup(&ngx_http_token_files, path, hash);
-
-    return (ngx_http_token_file_t *) sn;
-}
-
-
 static ngx_int_t
 ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash,
     ngx_str_t *text)
@@ -160,12 +151,9 @@ ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash,
 
     if (ngx_http_token_read_file(r->pool, log, path, &read) != NGX_OK) {
 
-        if (read.call) {
-            ngx_log_error(NGX_LOG_ERR, log, read.err, "%s \"%V\" failed",
-                          read.call, path);
-
-        } else if (read.wrong) {
-            ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" %s", path, read.wrong);
+        if (read.wrong) {
+            ngx_log_error(NGX_LOG_ERR, log, read.err, "%s\"%V\" %s",
+                          read.call, path, read.wrong);
         }
 
         return NGX_ERROR;
@@ -173,7 +161,7 @@ ngx_http_token_file_load(ngx_http_request_t *r, ngx_str_t *path, uint32_t hash,
 
     if (read.text.len == 0) {
 
-        /* perhaps it is being written */
+        /* it may be about to be written, so this is not kept */
 
         ngx_log_error(NGX_LOG_ERR, log, 0, "\"%V\" is empty", path);
         return NGX_ERROR;

@@ -2,15 +2,12 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The identity of a token request: whatever decides which token comes back.
- * Secrets are in it as parts of a SHA-256 only.
+ * The identity of a token request: a SHA-256 of everything that decides which
+ * token comes back.
  */
 
 
 #include "ngx_http_token_endpoint.h"
-
-#include <openssl/evp.h>
-
 
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
@@ -28,7 +25,7 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     for (i = 0; i < tlcf->fields->nelts; i++) {
 
-        /* with the NUL that ends each */
+        /* the NUL that ends each name is part of the sum */
 
         ngx_crc32_update(&tlcf->fields_hash, field[i].data, field[i].len + 1);
     }
@@ -54,13 +51,9 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
-        != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
+            == NGX_OK)
+           ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -69,10 +62,7 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
     u_char                     *digest;
-    ngx_int_t                   rc;
     ngx_str_t                   extra;
-    ngx_log_t                  *log;
-    ngx_uint_t                  level;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
@@ -83,18 +73,10 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     ngx_str_null(&extra);
 
-    if (tlcf->cache.key) {
-        log = r->connection->log;
-
-        level = ngx_http_token_debug_off(log);
-
-        rc = ngx_http_complex_value(r, tlcf->cache.key, &extra);
-
-        log->log_level = level;
-
-        if (rc != NGX_OK) {
-            return NULL;
-        }
+    if (tlcf->cache.key
+        && ngx_http_token_secret_value(r, tlcf->cache.key, &extra) != NGX_OK)
+    {
+        return NULL;
     }
 
     digest = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
@@ -102,18 +84,15 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
         return NULL;
     }
 
-    if (ngx_http_token_key_digest(digest, request, &extra) != NGX_OK) {
-        return NULL;
-    }
-
-    return digest;
+    return (ngx_http_token_key_digest(digest, request, &extra) == NGX_OK)
+           ? digest : NULL;
 }
 
 
 /*
- * The body has the grant type and every parameter, the Authorization header
- * or the body has the client's id.  An assertion differs each time: what
- * stands for it is what it is made of.
+ * The body has the grant type and every parameter; the Authorization header or
+ * the body has the client's id.  An assertion differs each time, so it is
+ * represented by what it is made of.
  */
 
 static ngx_int_t

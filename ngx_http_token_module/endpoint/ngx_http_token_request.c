@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The token request: what of it is constant, and what is made for a caller.
+ * The token request: its constant parts, made when the configuration has been
+ * read, and the parts that are evaluated for a caller.
  */
 
 
@@ -18,10 +19,10 @@ static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_check_value(ngx_http_request_t *r,
+    char *directive, char *wrong);
 static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
-static ngx_int_t ngx_http_token_build_body(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, ngx_str_t *values);
+    ngx_pool_t *pool, ngx_http_token_request_t *request);
 
 
 /* whether a request is authenticated by the client's secret */
@@ -90,18 +91,11 @@ static ngx_int_t
 ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client)
 {
-    ngx_str_t               *values;
     ngx_uint_t               i;
     ngx_http_token_param_t  *param;
 
     if (!client && tlcf->auth.method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
         return NGX_OK;
-    }
-
-    values = ngx_palloc(cf->pool,
-                        (tlcf->params->nelts + 1) * sizeof(ngx_str_t));
-    if (values == NULL) {
-        return NGX_ERROR;
     }
 
     param = tlcf->params->elts;
@@ -110,11 +104,9 @@ ngx_http_token_request_init_body(ngx_conf_t *cf,
         if (param[i].value.complex) {
             return NGX_OK;
         }
-
-        values[i] = param[i].value.text;
     }
 
-    return ngx_http_token_build_body(cf->pool, &tlcf->request, values);
+    return ngx_http_token_evaluate_body(NULL, cf->pool, &tlcf->request);
 }
 
 
@@ -147,7 +139,7 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
     }
 
     if (rc == NGX_OK && request->body.data == NULL) {
-        rc = ngx_http_token_evaluate_body(r, request);
+        rc = ngx_http_token_evaluate_body(r, r->pool, request);
     }
 
     log->log_level = level;
@@ -217,9 +209,9 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         wrong = "contains a colon";
     }
 
-    if (wrong) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the value of \"token_proxy_client_id\" %s", wrong);
+    if (ngx_http_token_check_value(r, "token_proxy_client_id", wrong)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -236,13 +228,7 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
 
     wrong = ngx_http_token_check_credential(&request->secret);
 
-    if (wrong) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the value of \"token_proxy_client_secret\" %s", wrong);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
+    return ngx_http_token_check_value(r, "token_proxy_client_secret", wrong);
 }
 
 
@@ -261,51 +247,32 @@ ngx_http_token_evaluate_audience(ngx_http_request_t *r,
 
     wrong = ngx_http_token_check_credential(&request->audience);
 
-    if (wrong) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "the value of \"token_proxy_assertion_audience\" %s",
-                      wrong);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
+    return ngx_http_token_check_value(r, "token_proxy_assertion_audience",
+                                      wrong);
 }
 
 
+/* logs what is wrong with a value, if anything is */
+
 static ngx_int_t
-ngx_http_token_evaluate_body(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+ngx_http_token_check_value(ngx_http_request_t *r, char *directive, char *wrong)
 {
-    ngx_str_t               *values;
-    ngx_uint_t               i;
-    ngx_array_t             *params;
-    ngx_http_token_param_t  *param;
-
-    params = request->tlcf->params;
-
-    values = ngx_palloc(r->pool, (params->nelts + 1) * sizeof(ngx_str_t));
-    if (values == NULL) {
-        return NGX_ERROR;
+    if (wrong == NULL) {
+        return NGX_OK;
     }
 
-    param = params->elts;
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the value of \"%s\" %s", directive, wrong);
 
-    for (i = 0; i < params->nelts; i++) {
-        if (ngx_http_token_evaluate_value(r, request->tlcf, &param[i].value,
-                                          &values[i])
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return ngx_http_token_build_body(r->pool, request, values);
+    return NGX_ERROR;
 }
 
 
+/* r is NULL while the configuration is read: then all values are constant */
+
 static ngx_int_t
-ngx_http_token_build_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
-    ngx_str_t *values)
+ngx_http_token_evaluate_body(ngx_http_request_t *r, ngx_pool_t *pool,
+    ngx_http_token_request_t *request)
 {
     ngx_uint_t                  i, n;
     ngx_keyval_t               *kv;
@@ -328,14 +295,18 @@ ngx_http_token_build_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     for (i = 0; i < tlcf->params->nelts; i++) {
 
-        /* RFC 6749 3.2: one without a value is treated as if it were omitted */
-
-        if (values[i].len == 0) {
-            continue;
+        if (ngx_http_token_evaluate_value(r, tlcf, &param[i].value,
+                                          &kv[n].value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
         }
 
-        kv[n].key = param[i].name;
-        kv[n++].value = values[i];
+        /* RFC 6749 3.2: one without a value is treated as if it were omitted */
+
+        if (kv[n].value.len) {
+            kv[n++].key = param[i].name;
+        }
     }
 
     return ngx_http_token_form(pool, request, kv, n);

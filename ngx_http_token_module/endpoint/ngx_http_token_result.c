@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * What a finished call of the token endpoint has brought: a token, or one of
- * the failures.
+ * The result of a finished call of the token endpoint: a token, or one of the
+ * failures.
  */
 
 
@@ -15,8 +15,6 @@
 
 static void ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_complete(ngx_http_request_t *sr);
-static ngx_uint_t ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
-    ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_process_error(ngx_http_request_t *r,
@@ -32,6 +30,7 @@ void
 ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
+    ngx_event_pipe_t    *p;
     ngx_http_request_t  *sr;
 
     sr = fetch->subrequest;
@@ -45,7 +44,7 @@ ngx_http_token_fetch_process_response(ngx_http_request_t *r,
     if (fetch->upstream_status == 0
         || fetch->rc >= NGX_HTTP_SPECIAL_RESPONSE)
     {
-        /* nginx has said why in the log */
+        /* nginx has logged the reason */
 
         if (fetch->rc == NGX_HTTP_GATEWAY_TIME_OUT) {
             fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
@@ -66,7 +65,11 @@ ngx_http_token_fetch_process_response(ngx_http_request_t *r,
 
     fetch->outcome = NGX_HTTP_TOKEN_INCOMPLETE;
 
-    if (ngx_http_token_fetch_timed_out(sr, fetch)) {
+    p = sr->upstream->pipe;
+
+    if (p && p->upstream_error
+        && fetch->upstream_time >= sr->upstream->conf->read_timeout)
+    {
         fetch->outcome = NGX_HTTP_TOKEN_TIMEOUT;
     }
 }
@@ -125,19 +128,6 @@ ngx_http_token_fetch_complete(ngx_http_request_t *sr)
     }
 
     return (p->upstream_done || (p->upstream_eof && p->length == -1));
-}
-
-
-static ngx_uint_t
-ngx_http_token_fetch_timed_out(ngx_http_request_t *sr,
-    ngx_http_token_fetch_t *fetch)
-{
-    ngx_event_pipe_t  *p;
-
-    p = sr->upstream->pipe;
-
-    return (p && p->upstream_error
-            && fetch->upstream_time >= sr->upstream->conf->read_timeout);
 }
 
 
@@ -267,7 +257,7 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
         return NGX_HTTP_TOKEN_REFUSED;
     }
 
-    /* who is refused, the client of this server or the caller's grant? */
+    /* this server's client may be refused, or the caller's grant */
 
     error = members ? ngx_http_token_json_find(members, "error") : NULL;
 
@@ -282,10 +272,10 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
     }
 
     /*
-     * RFC 6749 5.2 has 401 for a client that was not authenticated, and an
-     * error in the body.  Without one it is not known who is meant: it is the
-     * endpoint that is wrong, and no refusal of the client is counted, which
-     * any caller could cause where the refresh token is meant.
+     * RFC 6749 5.2 has 401 for a client that was not authenticated, with an
+     * error in the body.  Without that error the 401 may be for the refresh
+     * token, which any caller can choose: so it counts as an invalid answer of
+     * the endpoint, and not as a refusal of the client.
      */
 
     if (status == NGX_HTTP_UNAUTHORIZED && error == NULL) {
@@ -305,8 +295,7 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
 static ngx_uint_t
 ngx_http_token_member_is(ngx_http_token_member_t *m, char *text)
 {
-    return (m && m->string.len == ngx_strlen(text)
-            && ngx_strncmp(m->string.data, text, m->string.len) == 0);
+    return (m && ngx_http_token_equals(&m->string, text));
 }
 
 

@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * VALUE: literal, env, file, variables; the encodings of credentials.
+ * Values of directives: a literal, an environment variable, a file, a string
+ * with variables; and the encoding of credentials.
  */
 
 
@@ -25,7 +26,7 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value)
 {
     char       *rv;
-    ngx_str_t   rest, *directive;
+    ngx_str_t   rest, *text, *directive;
 
     ngx_memzero(value, sizeof(ngx_http_token_value_t));
 
@@ -60,23 +61,18 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return rv;
     }
 
+    text = &value->text;
+
+    if (text->len && !ngx_strlchr(text->data, text->data + text->len, '\0')) {
+        return NGX_CONF_OK;
+    }
+
     directive = cf->args->elts;
 
-    if (value->text.len == 0) {
-        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "the value of \"%V\" is empty", directive);
-        return NGX_CONF_ERROR;
-    }
+    ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0, "the value of \"%V\" %s",
+                       directive, text->len ? "contains a NUL" : "is empty");
 
-    if (ngx_strlchr(value->text.data, value->text.data + value->text.len, '\0')
-        != NULL)
-    {
-        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "the value of \"%V\" contains a NUL", directive);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return NGX_CONF_ERROR;
 }
 
 
@@ -118,17 +114,14 @@ ngx_http_token_value_env(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     ngx_memcpy(text->data, env, text->len + 1);
 
-    if (ngx_http_token_keep_env(cf, name) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return (ngx_http_token_keep_env(cf, name) == NGX_OK) ? NGX_CONF_OK
+                                                         : NGX_CONF_ERROR;
 }
 
 
 /*
- * A binary upgrade hands on only what the "env" directives name: what has
- * been read once has to be found again then.
+ * A binary upgrade hands on only the variables that "env" directives name.  The
+ * new binary has to find this one as well.
  */
 
 static ngx_int_t
@@ -207,14 +200,10 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
 
-        if (file.call) {
+        if (file.wrong) {
             ngx_http_token_log(NGX_LOG_EMERG, cf, pos, file.err,
-                               "%s \"%V\" of \"%V\" failed",
-                               file.call, &name, directive);
-
-        } else if (file.wrong) {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0, "\"%V\" of \"%V\" %s",
-                               &name, directive, file.wrong);
+                               "%s\"%V\" of \"%V\" %s",
+                               file.call, &name, directive, file.wrong);
         }
 
         return NGX_CONF_ERROR;
@@ -236,24 +225,31 @@ static char *
 ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     ngx_http_token_value_t *value)
 {
-    ngx_http_compile_complex_value_t  ccv;
-
     value->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (value->complex == NULL) {
-        return NGX_CONF_ERROR;
-    }
 
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = arg;
-    ccv.complex_value = value->complex;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+    if (value->complex == NULL
+        || ngx_http_token_compile_complex(cf, arg, value->complex) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,
+    ngx_http_complex_value_t *complex)
+{
+    ngx_http_compile_complex_value_t  ccv;
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = text;
+    ccv.complex_value = complex;
+
+    return ngx_http_compile_complex_value(&ccv);
 }
 
 

@@ -27,40 +27,32 @@ static void ngx_http_token_remove_headers(ngx_http_request_t *r);
 static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 
     { NGX_HTTP_OK, "", "" },
-
     { NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error",
       "The token request cannot be made." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint could not be reached." },
-
     { NGX_HTTP_GATEWAY_TIME_OUT, "temporarily_unavailable",
       "The token endpoint did not answer in time." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint gave no complete answer." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint gave an invalid answer." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint refused the request." },
-
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint is busy, try again later." },
-
     { NGX_HTTP_BAD_GATEWAY, "server_error",
       "The token endpoint failed." },
-
     { NGX_HTTP_BAD_REQUEST, "invalid_grant",
       "The refresh token is not valid." },
-
     { NGX_HTTP_BAD_REQUEST, "invalid_scope",
       "The scope is not valid." },
-
     { NGX_HTTP_SERVICE_UNAVAILABLE, "temporarily_unavailable",
       "The token endpoint failed a moment ago, try again later." },
 };
+
+
+ngx_str_t  ngx_http_token_json_type = ngx_string("application/json");
 
 
 /* set on every answer, RFC 6749 5.1; one without a value is only removed */
@@ -108,9 +100,8 @@ ngx_int_t
 ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
     char *error, char *description)
 {
-    u_char     *p;
-    size_t      len;
-    ngx_str_t   body;
+    size_t     len;
+    ngx_str_t  body;
 
     if (ngx_http_token_has_error_page(r, status)) {
         return status;
@@ -119,16 +110,15 @@ ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
     len = sizeof("{\"error\":\"\",\"error_description\":\"\"}") - 1
           + ngx_strlen(error) + ngx_strlen(description);
 
-    p = ngx_pnalloc(r->pool, len);
-    if (p == NULL) {
+    body.data = ngx_pnalloc(r->pool, len);
+    if (body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    body.data = p;
-    body.len = ngx_snprintf(p, len,
-                            "{\"error\":\"%s\",\"error_description\":\"%s\"}",
-                            error, description)
-               - p;
+    body.len = ngx_sprintf(body.data,
+                           "{\"error\":\"%s\",\"error_description\":\"%s\"}",
+                           error, description)
+               - body.data;
 
     return ngx_http_token_send_json(r, status, &body);
 }
@@ -138,18 +128,11 @@ ngx_int_t
 ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body)
 {
-    ngx_buf_t                  *b;
-    ngx_int_t                   rc;
-    ngx_chain_t                 out;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_int_t              rc;
+    ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_token_ctx(r);
-    b = ngx_calloc_buf(r->pool);
-
-    if (ctx == NULL || b == NULL) {
+    if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -159,36 +142,42 @@ ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
+    ngx_http_token_own_response(r, ctx);
+
+    r->disable_not_modified = 1;
+
+    return ngx_http_token_send(r, status, &ngx_http_token_json_type, body);
+}
+
+
+ngx_int_t
+ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *type,
+    ngx_str_t *body)
+{
+    ngx_http_complex_value_t  cv;
+
+    ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
+
+    cv.value = *body;
+
+    r->headers_out.content_type_lowcase = NULL;
+
+    return ngx_http_send_response(r, status, type, &cv);
+}
+
+
+void
+ngx_http_token_own_response(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
     ctx->own_response = 1;
 
     if (tlcf->answer_conf) {
         r->loc_conf = tlcf->answer_conf;
     }
-
-    r->headers_out.status = status;
-    r->headers_out.content_length_n = body->len;
-    r->headers_out.content_type_len = sizeof("application/json") - 1;
-    ngx_str_set(&r->headers_out.content_type, "application/json");
-    r->headers_out.content_type_lowcase = NULL;
-
-    r->disable_not_modified = 1;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    b->pos = body->data;
-    b->last = body->data + body->len;
-    b->memory = 1;
-    b->last_buf = (r == r->main) ? 1 : 0;
-    b->last_in_chain = 1;
-
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
 }
 
 
@@ -225,7 +214,7 @@ ngx_http_token_has_error_page(ngx_http_request_t *r, ngx_uint_t status)
 ngx_int_t
 ngx_http_token_discard_body(ngx_http_request_t *r, ngx_uint_t status)
 {
-    /* who expects "100 Continue" need not send the body for an error */
+    /* no "100 Continue": the body is of no use to an error */
 
     if (status >= NGX_HTTP_SPECIAL_RESPONSE) {
         r->expect_tested = 1;
@@ -263,7 +252,7 @@ ngx_http_token_remove_body(ngx_http_request_t *r)
 
         if (rest > 0 || r->headers_in.chunked) {
 
-            /* it is still on its way, and the connection cannot be kept */
+            /* the rest has not come yet: the connection cannot be kept */
 
             r->keepalive = 0;
             r->lingering_close = 1;
@@ -294,7 +283,6 @@ ngx_int_t
 ngx_http_token_header_filter(ngx_http_request_t *r)
 {
     ngx_keyval_t          *header;
-    ngx_table_elt_t       *h;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
@@ -307,25 +295,19 @@ ngx_http_token_header_filter(ngx_http_request_t *r)
 
     for (header = ngx_http_token_own_headers; header->value.len; header++) {
 
-        h = ngx_list_push(&r->headers_out.headers);
-        if (h == NULL) {
+        if (ngx_http_token_add_header(r, (char *) header->key.data,
+                                      &header->value)
+            == NULL)
+        {
             return NGX_ERROR;
         }
-
-        h->hash = 1;
-#if (nginx_version >= 1023000)
-        h->next = NULL;
-#endif
-        h->key = header->key;
-        h->value = header->value;
-        h->lowcase_key = NULL;
     }
 
     return NGX_OK;
 }
 
 
-/* "expires" and "add_header" cannot make a token cacheable */
+/* so that "expires" and "add_header" cannot make a token cacheable */
 
 static void
 ngx_http_token_remove_headers(ngx_http_request_t *r)
@@ -335,27 +317,21 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    part = &r->headers_out.headers.part;
-    h = part->elts;
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
 
-    for (i = 0; /* void */; i++) {
+        h = part->elts;
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
+        for (i = 0; i < part->nelts; i++) {
 
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        for (header = ngx_http_token_own_headers; header->key.len; header++) {
-
-            if (h[i].key.len == header->key.len
-                && ngx_strcasecmp(h[i].key.data, header->key.data) == 0)
+            for (header = ngx_http_token_own_headers;
+                 header->key.len;
+                 header++)
             {
-                h[i].hash = 0;
+                if (ngx_http_token_equals_nocase(&h[i].key,
+                                                 (char *) header->key.data))
+                {
+                    h[i].hash = 0;
+                }
             }
         }
     }

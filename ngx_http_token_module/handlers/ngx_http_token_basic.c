@@ -71,7 +71,10 @@ ngx_http_token_basic_handler(ngx_http_request_t *r)
 }
 
 
-/* returns NGX_OK, NGX_DECLINED or NGX_ERROR; nothing of it may be logged */
+/*
+ * Returns NGX_OK, NGX_DECLINED or NGX_ERROR.  Neither the name nor the password
+ * may be logged.
+ */
 
 static ngx_int_t
 ngx_http_token_basic_check(ngx_http_request_t *r,
@@ -148,7 +151,7 @@ ngx_http_token_basic_decode(ngx_http_request_t *r, ngx_str_t *plain)
         encoded.data++;
     }
 
-    /* ngx_decode_base64() minds no padding that is missing */
+    /* ngx_decode_base64() takes what has no padding */
 
     if (encoded.len % 4) {
         return NGX_DECLINED;
@@ -183,7 +186,7 @@ ngx_http_token_basic_decode(ngx_http_request_t *r, ngx_str_t *plain)
 }
 
 
-/* compares with every user, whichever matches */
+/* compares with all users, so that the time does not tell which one matches */
 
 static ngx_int_t
 ngx_http_token_basic_find(ngx_http_request_t *r, ngx_array_t *users,
@@ -242,10 +245,8 @@ static ngx_int_t
 ngx_http_token_basic_password(ngx_http_request_t *r,
     ngx_http_token_user_t *user, u_char *digest, ngx_uint_t *usable)
 {
-    ngx_int_t   rc;
-    ngx_str_t   password;
-    ngx_log_t  *log;
-    ngx_uint_t  level;
+    ngx_int_t  rc;
+    ngx_str_t  password;
 
     *usable = 1;
 
@@ -254,22 +255,11 @@ ngx_http_token_basic_password(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    /* at level debug nginx logs the values of variables */
-
-    log = r->connection->log;
-
-    level = log->log_level;
-    log->log_level &= ~NGX_LOG_DEBUG_HTTP;
-
-    rc = ngx_http_complex_value(r, user->password, &password);
-
-    log->log_level = level;
-
-    if (rc != NGX_OK) {
+    if (ngx_http_token_secret_value(r, user->password, &password) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    /* a variable that is not set lets nobody in */
+    /* a variable that is not set matches no password */
 
     if (password.len == 0) {
         *usable = 0;
@@ -306,8 +296,7 @@ ngx_http_token_basic_digest(ngx_str_t *text, u_char *digest)
 void
 ngx_http_token_basic_header_filter(ngx_http_request_t *r)
 {
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
@@ -323,18 +312,13 @@ ngx_http_token_basic_header_filter(ngx_http_request_t *r)
         return;
     }
 
-    ctx->own_response = 1;
+    ngx_http_token_own_response(r, ctx);
+
     ctx->replace_body = 1;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (tlcf->answer_conf) {
-        r->loc_conf = tlcf->answer_conf;
-    }
-
     r->headers_out.content_length_n = ngx_http_token_basic_error.len;
-    r->headers_out.content_type_len = sizeof("application/json") - 1;
-    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type = ngx_http_token_json_type;
+    r->headers_out.content_type_len = ngx_http_token_json_type.len;
     r->headers_out.content_type_lowcase = NULL;
 }
 

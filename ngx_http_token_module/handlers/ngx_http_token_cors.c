@@ -2,8 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Cross-origin requests, the CORS protocol of the Fetch standard: who may
- * call, what a preflight is told, and the headers of every response.
+ * Cross-origin requests, the CORS protocol of the Fetch standard: which origins
+ * may call, what a preflight is told, and the headers of every response.
  */
 
 
@@ -22,6 +22,30 @@ static ngx_http_token_loc_conf_t *ngx_http_token_cors_location(
 static void ngx_http_token_cors_cleanup(void *data);
 static ngx_int_t ngx_http_token_cors_allow(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_http_token_ctx_t *ctx);
+static ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+static ngx_int_t ngx_http_token_cors_options(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_cors_preflight(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors);
+static ngx_uint_t ngx_http_token_cors_method_allowed(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors);
+static ngx_int_t ngx_http_token_cors_headers_allowed(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *text);
+static ngx_uint_t ngx_http_token_cors_names_allowed(
+    ngx_http_token_cors_conf_t *cors, ngx_str_t list);
+static ngx_uint_t ngx_http_token_cors_in(ngx_str_t *list, ngx_uint_t n,
+    ngx_str_t *name);
+
+
+/* the request-headers that need no permission, if their values are harmless */
+
+static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
+    ngx_string("accept"),
+    ngx_string("accept-language"),
+    ngx_string("content-language"),
+    ngx_string("content-type"),
+    ngx_string("range")
+};
 
 
 ngx_int_t
@@ -106,7 +130,7 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    /* browsers send the normal form */
+    /* browsers send an origin in its normal form */
 
     if (ngx_http_token_origins_exact(origins, &h->value)) {
         ctx->origin_verdict = NGX_HTTP_TOKEN_ORIGIN_ALLOWED;
@@ -147,7 +171,7 @@ ngx_http_token_cors_check(ngx_http_request_t *r,
 }
 
 
-/* neither empty nor a list */
+/* whether a text is neither empty nor a list */
 
 static ngx_uint_t
 ngx_http_token_cors_is_single(ngx_str_t *text)
@@ -216,7 +240,7 @@ ngx_http_token_cors_self_origin(ngx_http_request_t *r,
         return ngx_http_complex_value(r, cors->self, text);
     }
 
-    /* with the port, if there is one; HTTP/3 knows the name alone */
+    /* "Host" has the port, if there is one; with HTTP/3 there is no "Host" */
 
     host = r->headers_in.host ? r->headers_in.host->value
                               : r->headers_in.server;
@@ -277,7 +301,10 @@ ngx_http_token_cors_location(ngx_http_request_t *r)
 }
 
 
-/* what the pool keeps is not cleared by an internal redirect */
+/*
+ * The pool's cleanups, unlike the contexts of modules, outlive an internal
+ * redirect: an entry among them marks the request.
+ */
 
 ngx_int_t
 ngx_http_token_cors_leave(ngx_http_request_t *r,
@@ -300,7 +327,7 @@ ngx_http_token_cors_leave(ngx_http_request_t *r,
 static void
 ngx_http_token_cors_cleanup(void *data)
 {
-    /* there is nothing to do: the address marks the entry */
+    /* there is nothing to do: this function's address marks the entry */
 
     (void) data;
 }
@@ -324,7 +351,7 @@ ngx_http_token_cors_header_filter(ngx_http_request_t *r)
 
     cors = &tlcf->cors;
 
-    /* not known yet if the request did not come as far as the access checks */
+    /* the verdict is missing if the request ended before the preaccess phase */
 
     ctx = ngx_http_token_ctx(r);
 
@@ -400,4 +427,213 @@ ngx_http_token_cors_allow(ngx_http_request_t *r,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_cors_add(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    return ngx_http_token_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * OPTIONS is never more than a question about the location, whether it is a
+ * preflight or not, and no credentials come with a preflight.
+ */
+
+static ngx_int_t
+ngx_http_token_cors_options(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_uint_t                  n;
+    ngx_http_token_ctx_t       *ctx;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    rc = ngx_http_token_discard_body(r, NGX_HTTP_NO_CONTENT);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_ALLOWED
+        && ngx_http_token_cors_find(r, "access-control-request-method", &n))
+    {
+        ctx->preflight = 1;
+    }
+
+    if (ngx_http_token_cors_add(r, "Allow", &tlcf->allow) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_NO_CONTENT;
+    r->header_only = 1;
+
+    return ngx_http_send_header(r);
+}
+
+
+static ngx_int_t
+ngx_http_token_cors_preflight(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors)
+{
+    ngx_int_t         rc;
+    ngx_str_t         value;
+    ngx_uint_t        n;
+    ngx_table_elt_t  *h;
+
+    if (ngx_http_token_cors_vary(r, "Access-Control-Request-Method") != NGX_OK
+        || ngx_http_token_cors_vary(r, "Access-Control-Request-Headers")
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_token_cors_method_allowed(r, cors)
+        && ngx_http_token_cors_add(r, "Access-Control-Allow-Methods",
+                                   &cors->allow_methods)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_token_cors_headers_allowed(r, cors, &value);
+
+    if (rc == NGX_ERROR
+        || (rc == NGX_OK
+            && ngx_http_token_cors_add(r, "Access-Control-Allow-Headers",
+                                       &value)
+               != NGX_OK))
+    {
+        return NGX_ERROR;
+    }
+
+    h = ngx_http_token_cors_find(r, "access-control-request-private-network",
+                                 &n);
+
+    if (h && ngx_http_token_equals(&h->value, "true")) {
+        ngx_str_set(&value, "true");
+
+        if (ngx_http_token_cors_add(r, "Access-Control-Allow-Private-Network",
+                                    &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_token_cors_add(r, "Access-Control-Max-Age", &cors->age);
+}
+
+
+static ngx_uint_t
+ngx_http_token_cors_method_allowed(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors)
+{
+    ngx_str_t         list, method;
+    ngx_uint_t        n;
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_token_cors_find(r, "access-control-request-method", &n);
+
+    if (n != 1) {
+        return 0;
+    }
+
+    list = cors->allow_methods;
+
+    while (ngx_http_token_next_name(&list, &method)) {
+        if (method.len == h->value.len
+            && ngx_memcmp(method.data, h->value.data, method.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * Returns NGX_OK with the value of Access-Control-Allow-Headers, NGX_DECLINED
+ * if one of the request's is not allowed, or NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_http_token_cors_headers_allowed(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors, ngx_str_t *text)
+{
+    ngx_uint_t        n;
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_token_cors_find(r, "access-control-request-headers", &n);
+
+    *text = cors->allow_headers;
+
+    if (n > 1) {
+        return NGX_DECLINED;
+    }
+
+    if (h == NULL || h->value.len == 0) {
+        return (cors->headers->nelts == 0) ? NGX_DECLINED : NGX_OK;
+    }
+
+    if (!ngx_http_token_cors_names_allowed(cors, h->value)) {
+        return NGX_DECLINED;
+    }
+
+    /* "*" in a response covers neither Authorization nor credentials */
+
+    if (cors->headers->nelts == 0) {
+        *text = h->value;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_token_cors_names_allowed(ngx_http_token_cors_conf_t *cors,
+    ngx_str_t list)
+{
+    size_t     i;
+    ngx_str_t  name;
+
+    while (ngx_http_token_next_name(&list, &name)) {
+
+        for (i = 0; i < name.len; i++) {
+            if (name.data[i] < 0x20 || name.data[i] >= 0x7f) {
+                return 0;
+            }
+        }
+
+        if (cors->headers->nelts
+            && !ngx_http_token_cors_in(ngx_http_token_cors_safe_headers, 5,
+                                       &name)
+            && !ngx_http_token_cors_in(cors->headers->elts,
+                                       cors->headers->nelts, &name))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_uint_t
+ngx_http_token_cors_in(ngx_str_t *list, ngx_uint_t n, ngx_str_t *name)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < n; i++) {
+        if (ngx_http_token_equals_nocase(name, (char *) list[i].data)) {
+            return 1;
+        }
+    }
+
+    return 0;
 }

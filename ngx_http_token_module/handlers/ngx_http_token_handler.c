@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The life of a request to a token location.
+ * The content handler of a token location: a request for a token, or for a
+ * refresh grant.
  */
 
 
@@ -17,7 +18,6 @@ static ngx_int_t ngx_http_token_form_text(ngx_http_request_t *r,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_grant_start(ngx_http_request_t *r,
     ngx_http_token_grant_t *grant);
-static ngx_int_t ngx_http_token_handle(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_serve_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
@@ -38,7 +38,7 @@ ngx_http_token_handler(ngx_http_request_t *r)
     rc = ngx_http_token_grant(r);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_token_handle(r);
+        rc = ngx_http_token_serve(r);
     }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -50,8 +50,9 @@ ngx_http_token_handler(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_token_handle(ngx_http_request_t *r)
+ngx_http_token_serve(ngx_http_request_t *r)
 {
+    ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
@@ -68,22 +69,6 @@ ngx_http_token_handle(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
-    return ngx_http_token_serve(r);
-}
-
-
-static ngx_int_t
-ngx_http_token_serve(ngx_http_request_t *r)
-{
-    ngx_http_token_request_t   *request;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (tlcf->constant) {
-        return ngx_http_token_serve_request(r, &tlcf->request);
-    }
-
     request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -96,6 +81,8 @@ ngx_http_token_serve(ngx_http_request_t *r)
     return ngx_http_token_serve_request(r, request);
 }
 
+
+/* request is NULL if it cannot be made */
 
 static ngx_int_t
 ngx_http_token_serve_request(ngx_http_request_t *r,
@@ -255,9 +242,7 @@ ngx_http_token_form_handler(ngx_http_request_t *r)
         return ngx_http_token_serve(r);
     }
 
-    if (grant.type.len != sizeof("refresh_token") - 1
-        || ngx_strncmp(grant.type.data, "refresh_token", grant.type.len) != 0)
-    {
+    if (!ngx_http_token_equals(&grant.type, "refresh_token")) {
         return ngx_http_token_send_error(r, NGX_HTTP_BAD_REQUEST,
                                          "unsupported_grant_type",
                                          "This grant type is not supported.");
@@ -286,7 +271,7 @@ ngx_http_token_form_text(ngx_http_request_t *r, ngx_str_t *text)
     for (cl = r->request_body->bufs; cl; cl = cl->next) {
         b = cl->buf;
 
-        /* a module that came before has read it in its own way */
+        /* a module that read the body before may have written it to a file */
 
         if (b->in_file || b->last - b->pos > NGX_HTTP_TOKEN_MAX_FORM) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,

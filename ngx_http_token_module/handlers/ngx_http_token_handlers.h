@@ -15,7 +15,7 @@
 
 typedef struct {
     ngx_uint_t                      tokens;    /* that are valid */
-    ngx_uint_t                      backoffs;  /* entries that wait */
+    ngx_uint_t                      backoffs;  /* entries in backoff */
     ngx_http_token_time_t           earliest;  /* expiry, 0 if none */
 } ngx_http_token_state_t;
 
@@ -42,12 +42,12 @@ struct ngx_http_token_bearer_s {
 
     ngx_http_token_bearer_t        *origin;    /* of a slice, or an update */
 
-    /* at the head of the headers while the upstream request is made */
+    /* put before the request's headers while the upstream request is made */
 
     ngx_table_elt_t                 header;
     ngx_list_part_t                 rest;      /* behind it */
 
-    /* whom the module stands in front of */
+    /* the functions of the upstream module that this module has replaced */
 
     ngx_int_t                     (*create_request)(ngx_http_request_t *r);
     ngx_int_t                     (*process_header)(ngx_http_request_t *r);
@@ -68,7 +68,20 @@ ngx_int_t ngx_http_token_handler(ngx_http_request_t *r);
 
 /* ngx_http_token_answer.c */
 
-/* Answers with a body of JSON.  Returns what a content handler returns. */
+extern ngx_str_t  ngx_http_token_json_type;
+
+/* Answers with a body of that type.  Returns what a content handler returns. */
+ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, ngx_str_t *body);
+
+/*
+ * Makes the response one of a token location: with the module's own headers,
+ * and without the filters that would change its body.
+ */
+void ngx_http_token_own_response(ngx_http_request_t *r,
+    ngx_http_token_ctx_t *ctx);
+
+/* The same with a body of JSON, in a token location. */
 ngx_int_t ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
 
@@ -84,9 +97,9 @@ ngx_int_t ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
     char *error, char *description);
 
 /*
- * Every way to an answer passes here: what is left of the caller's body is
- * read and dropped, as late as nginx itself would do it.  Takes the status of
- * the answer; returns NGX_OK, or a status that is sent instead.
+ * Reads and drops the rest of the caller's body.  Called just before an answer
+ * is sent, as nginx does it.  Takes the status of the answer; returns NGX_OK,
+ * or a status that is sent instead.
  */
 ngx_int_t ngx_http_token_discard_body(ngx_http_request_t *r,
     ngx_uint_t status);
@@ -118,16 +131,6 @@ ngx_int_t ngx_http_token_cors_header_filter(ngx_http_request_t *r);
  */
 ngx_int_t ngx_http_token_cors_leave(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf);
-
-
-/* ngx_http_token_preflight.c */
-
-/* Answers OPTIONS.  Returns what a content handler returns. */
-ngx_int_t ngx_http_token_cors_options(ngx_http_request_t *r);
-
-/* Adds the headers of a preflight's answer. */
-ngx_int_t ngx_http_token_cors_preflight(ngx_http_request_t *r,
-    ngx_http_token_cors_conf_t *cors);
 
 
 /* ngx_http_token_basic.c */

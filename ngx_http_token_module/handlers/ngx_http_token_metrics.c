@@ -48,41 +48,30 @@ static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
 
     { "token_proxy_cache_entries", "gauge",
       "Entries of a cache zone.", 0, ngx_http_token_metric_zone },
-
     { "token_proxy_cache_size_bytes", "gauge",
       "Size of a cache zone.", 0, ngx_http_token_metric_zone },
-
     { "token_proxy_cache_used_bytes", "gauge",
       "Pages in use of a cache zone.", 0, ngx_http_token_metric_zone },
-
     { "token_proxy_cache_evictions_total", "counter",
       "Entries that gave way to others.", 0, ngx_http_token_metric_zone },
-
     { "token_proxy_requests_total", "counter",
       "Callers, by what the cache had for them.", 1,
       ngx_http_token_metric_requests },
-
     { "token_proxy_refreshes_total", "counter",
       "Fetches ahead of an expiry.", 1, ngx_http_token_metric_endpoint },
-
     { "token_proxy_fetches_total", "counter",
       "Calls of a token endpoint that have ended, by how they did.", 1,
       ngx_http_token_metric_fetches },
-
     { "token_proxy_fetch_duration_seconds", "histogram",
       "Time that a token endpoint took.", 1, ngx_http_token_metric_duration },
-
     { "token_proxy_tokens", "gauge",
       "Tokens that are valid.", 1, ngx_http_token_metric_endpoint },
-
     { "token_proxy_earliest_expiry_seconds", "gauge",
       "Time until the first of the valid tokens expires.", 1,
       ngx_http_token_metric_endpoint },
-
     { "token_proxy_backoff_entries", "gauge",
       "Token requests that are not repeated yet after a failure.", 1,
       ngx_http_token_metric_endpoint },
-
     { NULL, NULL, NULL, 0, NULL }
 };
 

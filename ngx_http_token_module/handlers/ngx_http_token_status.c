@@ -9,7 +9,10 @@
 #include "ngx_http_token_handlers.h"
 
 
-/* generous: numbers have 20 digits at most, and the name of a zone is apart */
+/*
+ * The room for what is written of a zone, of an endpoint, and how many lines
+ * have the name of a zone: more than enough, a number has at most 20 digits.
+ */
 
 #define NGX_HTTP_TOKEN_STATUS_ZONE      4096
 #define NGX_HTTP_TOKEN_STATUS_ENDPOINT  8192
@@ -20,6 +23,8 @@ static ngx_http_token_view_t *ngx_http_token_status_views(
     ngx_http_request_t *r, ngx_array_t *zones);
 static void ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     ngx_http_token_view_t *view);
+static size_t ngx_http_token_status_size(ngx_http_token_view_t *views,
+    ngx_uint_t n);
 static ngx_uint_t ngx_http_token_status_wants_text(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_status_accepts(ngx_str_t *accept, char *type);
 static u_char *ngx_http_token_status_json(u_char *p, u_char *last,
@@ -48,12 +53,10 @@ ngx_http_token_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 ngx_int_t
 ngx_http_token_status_handler(ngx_http_request_t *r)
 {
+    u_char                      *p, *last;
     size_t                       size;
-    ngx_buf_t                   *b;
-    ngx_int_t                    rc;
-    ngx_uint_t                   i, text;
-    ngx_array_t                 *zones;
-    ngx_chain_t                  out;
+    ngx_str_t                    body, type;
+    ngx_uint_t                   n;
     ngx_http_token_view_t       *views;
     ngx_http_token_main_conf_t  *tmcf;
 
@@ -68,69 +71,58 @@ ngx_http_token_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_NOT_ALLOWED;
     }
 
-    rc = ngx_http_discard_request_body(r);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
     tmcf = ngx_http_get_module_main_conf(r, ngx_http_token_module);
 
-    zones = &tmcf->zones;
+    n = tmcf->zones.nelts;
 
-    views = ngx_http_token_status_views(r, zones);
+    views = ngx_http_token_status_views(r, &tmcf->zones);
     if (views == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    size = NGX_HTTP_TOKEN_STATUS_ZONE;
+    size = ngx_http_token_status_size(views, n);
 
-    for (i = 0; i < zones->nelts; i++) {
-        size += NGX_HTTP_TOKEN_STATUS_ZONE
-                + views[i].sh.nendpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT
-                + (views[i].sh.nendpoints + 1) * NGX_HTTP_TOKEN_STATUS_LINES
-                  * views[i].name.len;
-    }
-
-    b = ngx_create_temp_buf(r->pool, size);
-    if (b == NULL) {
+    p = ngx_pnalloc(r->pool, size);
+    if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    text = ngx_http_token_status_wants_text(r);
+    body.data = p;
+    last = p + size;
 
-    b->last = text ? ngx_http_token_status_text(b->last, b->end, views,
-                                                zones->nelts)
-                   : ngx_http_token_status_json(b->last, b->end, views,
-                                                zones->nelts);
-
-    b->last_buf = (r == r->main) ? 1 : 0;
-    b->last_in_chain = 1;
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = b->last - b->pos;
-
-    if (text) {
-        ngx_str_set(&r->headers_out.content_type,
-                    "text/plain; version=0.0.4");
+    if (ngx_http_token_status_wants_text(r)) {
+        ngx_str_set(&type, "text/plain; version=0.0.4");
+        p = ngx_http_token_status_text(p, last, views, n);
 
     } else {
-        ngx_str_set(&r->headers_out.content_type, "application/json");
+        type = ngx_http_token_json_type;
+        p = ngx_http_token_status_json(p, last, views, n);
     }
 
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    body.len = p - body.data;
 
-    rc = ngx_http_send_header(r);
+    return ngx_http_token_send(r, NGX_HTTP_OK, &type, &body);
+}
 
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
+
+static size_t
+ngx_http_token_status_size(ngx_http_token_view_t *views, ngx_uint_t n)
+{
+    size_t      size;
+    ngx_uint_t  i, endpoints;
+
+    size = NGX_HTTP_TOKEN_STATUS_ZONE;
+
+    for (i = 0; i < n; i++) {
+        endpoints = views[i].sh.nendpoints;
+
+        size += NGX_HTTP_TOKEN_STATUS_ZONE
+                + endpoints * NGX_HTTP_TOKEN_STATUS_ENDPOINT
+                + (endpoints + 1) * NGX_HTTP_TOKEN_STATUS_LINES
+                  * views[i].name.len;
     }
 
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_output_filter(r, &out);
+    return size;
 }
 
 
@@ -204,7 +196,7 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
 }
 
 
-/* ?format=prometheus, or what Prometheus accepts */
+/* whether the request asks for Prometheus' format, by argument or "Accept" */
 
 static ngx_uint_t
 ngx_http_token_status_wants_text(ngx_http_request_t *r)
@@ -213,8 +205,7 @@ ngx_http_token_status_wants_text(ngx_http_request_t *r)
     ngx_table_elt_t  *h;
 
     if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
-        return (value.len == sizeof("prometheus") - 1
-                && ngx_strncmp(value.data, "prometheus", value.len) == 0);
+        return ngx_http_token_equals(&value, "prometheus");
     }
 
     h = ngx_http_token_find_header(&r->headers_in.headers, "Accept");

@@ -10,13 +10,18 @@
 #include "ngx_http_token_handlers.h"
 
 
+#define NGX_HTTP_TOKEN_VAR_EXPIRES_IN       0
+#define NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS  1
+#define NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME    2
+
+
+static ngx_int_t ngx_http_token_set_variable(ngx_http_variable_value_t *v,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_token_cache_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_token_expires_in_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
+static ngx_http_token_result_t *ngx_http_token_variable_result(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -32,20 +37,23 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
       ngx_http_token_cache_status_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_expires_in"), NULL,
-      ngx_http_token_expires_in_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_EXPIRES_IN,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_upstream_status"), NULL,
-      ngx_http_token_upstream_status_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_upstream_time"), NULL,
-      ngx_http_token_upstream_time_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+      ngx_http_token_number_variable, NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_access_token"), NULL,
       ngx_http_token_access_token_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     /*
-     * Not found by name while serving.  The first three are known to the proxy
-     * module in a fetch's location, the last one to an error page's URI.
+     * These are not found by name while serving.  The proxy module uses the
+     * first three in a fetch's location, the URI of an error page the last one.
      */
 
     { ngx_string("token_proxy_internal_endpoint"), NULL,
@@ -101,126 +109,113 @@ ngx_http_token_add_variables(ngx_conf_t *cf)
 }
 
 
+/* sets the value of a variable, which is not found if it is NULL */
+
+static ngx_int_t
+ngx_http_token_set_variable(ngx_http_variable_value_t *v, ngx_str_t *value)
+{
+    if (value == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->len = value->len;
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    v->data = value->data;
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_token_cache_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t             *status;
+    ngx_uint_t                status;
+    ngx_http_token_result_t  *result;
+
+    result = ngx_http_token_variable_result(r);
+
+    if (result == NULL) {
+        return ngx_http_token_set_variable(v, NULL);
+    }
+
+    status = (result->outcome == NGX_HTTP_TOKEN_OK)
+             ? result->cache_status : NGX_HTTP_TOKEN_CACHE_ERROR;
+
+    return ngx_http_token_set_variable(v,
+                                       &ngx_http_token_cache_statuses[status]);
+}
+
+
+static ngx_http_token_result_t *
+ngx_http_token_variable_result(ngx_http_request_t *r)
+{
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->result == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    status = (ctx->result->outcome == NGX_HTTP_TOKEN_OK)
-             ? &ngx_http_token_cache_statuses[ctx->result->cache_status]
-             : &ngx_http_token_cache_statuses[NGX_HTTP_TOKEN_CACHE_ERROR];
-
-    v->len = status->len;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = status->data;
-
-    return NGX_OK;
+    return ctx ? ctx->result : NULL;
 }
 
 
 static ngx_int_t
-ngx_http_token_expires_in_variable(ngx_http_request_t *r,
+ngx_http_token_number_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
+    u_char                    number[NGX_INT_T_LEN + sizeof(".000") - 1], *p;
+    ngx_str_t                 value;
+    ngx_http_token_result_t  *result;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+    result = ngx_http_token_variable_result(r);
 
-    if (ctx == NULL || ctx->result == NULL || ctx->result->expires_in < 0
-        || ctx->result->outcome != NGX_HTTP_TOKEN_OK)
-    {
-        v->not_found = 1;
-        return NGX_OK;
+    p = number;
+
+    switch (data) {
+
+    case NGX_HTTP_TOKEN_VAR_EXPIRES_IN:
+
+        if (result && result->outcome == NGX_HTTP_TOKEN_OK
+            && result->expires_in >= 0)
+        {
+            p = ngx_sprintf(p, "%T", result->expires_in);
+        }
+
+        break;
+
+    case NGX_HTTP_TOKEN_VAR_UPSTREAM_STATUS:
+
+        if (result && result->upstream_status) {
+            p = ngx_sprintf(p, "%ui", result->upstream_status);
+        }
+
+        break;
+
+    default: /* NGX_HTTP_TOKEN_VAR_UPSTREAM_TIME */
+
+        /* seconds with milliseconds, as in $upstream_response_time */
+
+        if (result && result->fetched) {
+            p = ngx_sprintf(p, "%M.%03M", result->upstream_time / 1000,
+                            result->upstream_time % 1000);
+        }
     }
 
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
-    if (p == NULL) {
+    if (p == number) {
+        return ngx_http_token_set_variable(v, NULL);
+    }
+
+    value.data = number;
+    value.len = p - number;
+
+    value.data = ngx_pstrdup(r->pool, &value);
+    if (value.data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%T", ctx->result->expires_in) - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_token_upstream_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    if (ctx == NULL || ctx->result == NULL
-        || ctx->result->upstream_status == 0)
-    {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    v->len = ngx_sprintf(p, "%ui", ctx->result->upstream_status) - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
-
-    return NGX_OK;
-}
-
-
-/* seconds with milliseconds, as in $upstream_response_time */
-
-static ngx_int_t
-ngx_http_token_upstream_time_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char                *p;
-    ngx_http_token_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
-
-    if (ctx == NULL || ctx->result == NULL || !ctx->result->fetched) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    v->len = ngx_sprintf(p, "%M.%03M", ctx->result->upstream_time / 1000,
-                         ctx->result->upstream_time % 1000)
-             - p;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = p;
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &value);
 }
 
 
@@ -228,22 +223,15 @@ static ngx_int_t
 ngx_http_token_access_token_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    ngx_str_t             *token;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->bearer == NULL || ctx->bearer->token.len == 0) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
+    token = (ctx && ctx->bearer && ctx->bearer->token.len)
+            ? &ctx->bearer->token : NULL;
 
-    v->len = ctx->bearer->token.len;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = ctx->bearer->token.data;
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, token);
 }
 
 
@@ -251,25 +239,15 @@ static ngx_int_t
 ngx_http_token_endpoint_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t             *s;
+    ngx_str_t             *value;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
-    if (ctx == NULL || ctx->fetch == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
+    value = (ctx && ctx->fetch)
+            ? (ngx_str_t *) ((u_char *) ctx->fetch->sent + data) : NULL;
 
-    s = (ngx_str_t *) ((u_char *) ctx->fetch->sent + data);
-
-    v->len = s->len;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = s->data;
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, value);
 }
 
 
@@ -279,7 +257,7 @@ ngx_http_token_cors_variable(ngx_http_request_t *r,
 {
     ngx_http_token_loc_conf_t  *tlcf;
 
-    (void) data;
+    static ngx_str_t  empty = ngx_string("");
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
@@ -289,11 +267,5 @@ ngx_http_token_cors_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = 0;
-    v->valid = 1;
-    v->no_cacheable = 1;
-    v->not_found = 0;
-    v->data = (u_char *) "";
-
-    return NGX_OK;
+    return ngx_http_token_set_variable(v, &empty);
 }

@@ -10,8 +10,8 @@
 #include "ngx_http_token_util.h"
 
 
-static ngx_int_t ngx_http_token_form_param(ngx_pool_t *pool, ngx_str_t *pair,
-    ngx_http_token_grant_t *grant);
+static ngx_int_t ngx_http_token_form_param(ngx_pool_t *pool, ngx_str_t *name,
+    ngx_str_t *value, ngx_http_token_grant_t *grant);
 static ngx_uint_t ngx_http_token_form_valid(ngx_str_t *text);
 
 
@@ -78,34 +78,58 @@ ngx_http_token_form_decode(u_char *dst, ngx_str_t *src)
 }
 
 
+ngx_uint_t
+ngx_http_token_form_next(ngx_str_t *form, ngx_str_t *name, ngx_str_t *value)
+{
+    u_char  *p, *last, *end;
+
+    if (form->len == 0) {
+        return 0;
+    }
+
+    p = form->data;
+    last = p + form->len;
+
+    end = ngx_strlchr(p, last, '&');
+
+    form->data = end ? end + 1 : last;
+    form->len = last - form->data;
+
+    end = end ? end : last;
+
+    name->data = p;
+
+    p = ngx_strlchr(p, end, '=');
+
+    name->len = (p ? p : end) - name->data;
+
+    value->data = p ? p + 1 : end;
+    value->len = end - value->data;
+
+    return 1;
+}
+
+
 ngx_int_t
 ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_http_token_grant_t *grant)
 {
-    u_char     *p, *last, *end;
-    ngx_str_t   pair;
+    ngx_str_t  form, name, value;
 
     ngx_memzero(grant, sizeof(ngx_http_token_grant_t));
 
-    p = text->data;
-    last = p + text->len;
+    form = *text;
 
-    for ( /* void */ ; p < last; p = end + 1) {
+    while (ngx_http_token_form_next(&form, &name, &value)) {
 
-        end = ngx_strlchr(p, last, '&');
-        if (end == NULL) {
-            end = last;
-        }
-
-        pair.data = p;
-        pair.len = end - p;
-
-        if (!ngx_http_token_form_valid(&pair)) {
+        if (!ngx_http_token_form_valid(&name)
+            || !ngx_http_token_form_valid(&value))
+        {
             grant->malformed = 1;
             return NGX_OK;
         }
 
-        if (ngx_http_token_form_param(pool, &pair, grant) != NGX_OK) {
+        if (ngx_http_token_form_param(pool, &name, &value, grant) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -117,64 +141,46 @@ ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
 /* other parameters are ignored, and go nowhere (RFC 6749 3.2) */
 
 static ngx_int_t
-ngx_http_token_form_param(ngx_pool_t *pool, ngx_str_t *pair,
+ngx_http_token_form_param(ngx_pool_t *pool, ngx_str_t *name, ngx_str_t *value,
     ngx_http_token_grant_t *grant)
 {
-    u_char     *p, *last;
+    u_char     *p;
     size_t      i;
-    ngx_str_t   name, src, *value;
+    ngx_str_t   decoded, *field;
 
-    last = pair->data + pair->len;
-
-    p = ngx_strlchr(pair->data, last, '=');
-    if (p == NULL) {
-        p = last;
-    }
-
-    src.data = pair->data;
-    src.len = p - pair->data;
-
-    name.data = ngx_pnalloc(pool, pair->len);
-    if (name.data == NULL) {
+    decoded.data = ngx_pnalloc(pool, name->len + value->len + 1);
+    if (decoded.data == NULL) {
         return NGX_ERROR;
     }
 
-    name.len = ngx_http_token_form_decode(name.data, &src) - name.data;
+    p = ngx_http_token_form_decode(decoded.data, name);
+    decoded.len = p - decoded.data;
 
-    if (name.len == sizeof("grant_type") - 1
-        && ngx_strncmp(name.data, "grant_type", name.len) == 0)
-    {
-        value = &grant->type;
+    if (ngx_http_token_equals(&decoded, "grant_type")) {
+        field = &grant->type;
 
-    } else if (name.len == sizeof("refresh_token") - 1
-               && ngx_strncmp(name.data, "refresh_token", name.len) == 0)
-    {
-        value = &grant->token;
+    } else if (ngx_http_token_equals(&decoded, "refresh_token")) {
+        field = &grant->token;
 
-    } else if (name.len == sizeof("scope") - 1
-               && ngx_strncmp(name.data, "scope", name.len) == 0)
-    {
-        value = &grant->scope;
+    } else if (ngx_http_token_equals(&decoded, "scope")) {
+        field = &grant->scope;
 
     } else {
         return NGX_OK;
     }
 
-    if (value->data) {
+    if (field->data) {
         grant->malformed = 1;
         return NGX_OK;
     }
 
-    src.data = (p < last) ? p + 1 : p;
-    src.len = last - src.data;
-
-    value->data = name.data + name.len;
-    value->len = ngx_http_token_form_decode(value->data, &src) - value->data;
+    field->data = p;
+    field->len = ngx_http_token_form_decode(p, value) - p;
 
     /* RFC 6749 appendix A */
 
-    for (i = 0; i < value->len; i++) {
-        if (value->data[i] < 0x20 || value->data[i] > 0x7e) {
+    for (i = 0; i < field->len; i++) {
+        if (field->data[i] < 0x20 || field->data[i] > 0x7e) {
             grant->malformed = 1;
         }
     }

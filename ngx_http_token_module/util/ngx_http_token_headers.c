@@ -10,10 +10,13 @@
 #include "ngx_http_token_util.h"
 
 
-static ngx_uint_t ngx_http_token_cors_has(ngx_str_t *list, ngx_str_t *name);
+static ngx_uint_t ngx_http_token_cors_has(ngx_str_t list, char *name);
 
 
-/* browsers refuse a response with two, of "add_header" and of the module */
+/*
+ * "add_header" may have added some of them.  A browser refuses a response that
+ * has one of them twice.
+ */
 
 ngx_uint_t
 ngx_http_token_cors_clean(ngx_http_request_t *r)
@@ -57,13 +60,6 @@ ngx_http_token_cors_clean(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_token_cors_add(ngx_http_request_t *r, char *name, ngx_str_t *value)
-{
-    return ngx_http_token_add_header(r, name, value) ? NGX_OK : NGX_ERROR;
-}
-
-
-ngx_int_t
 ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
 {
     u_char           *p;
@@ -98,7 +94,7 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
             continue;
         }
 
-        if (ngx_http_token_cors_has(&h[i].value, &value)) {
+        if (ngx_http_token_cors_has(h[i].value, name)) {
             return NGX_OK;
         }
 
@@ -106,7 +102,8 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
     }
 
     if (vary == NULL || vary->value.len == 0) {
-        return ngx_http_token_cors_add(r, "Vary", &value);
+        return ngx_http_token_add_header(r, "Vary", &value) ? NGX_OK
+                                                            : NGX_ERROR;
     }
 
     p = ngx_pnalloc(r->pool, vary->value.len + sizeof(", ") - 1 + value.len);
@@ -126,37 +123,47 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
 /* whether a list of names has the name, or "*" */
 
 static ngx_uint_t
-ngx_http_token_cors_has(ngx_str_t *list, ngx_str_t *name)
+ngx_http_token_cors_has(ngx_str_t list, char *name)
 {
-    u_char  *p, *last, *start;
-    size_t   len;
+    ngx_str_t  part;
 
-    p = list->data;
-    last = p + list->len;
+    while (ngx_http_token_next_name(&list, &part)) {
 
-    while (p < last) {
-
-        while (p < last && (*p == ' ' || *p == '\t' || *p == ',')) {
-            p++;
-        }
-
-        start = p;
-
-        while (p < last && *p != ' ' && *p != '\t' && *p != ',') {
-            p++;
-        }
-
-        len = p - start;
-
-        if ((len == 1 && *start == '*')
-            || (len == name->len
-                && ngx_strncasecmp(start, name->data, len) == 0))
+        if (ngx_http_token_equals(&part, "*")
+            || ngx_http_token_equals_nocase(&part, name))
         {
             return 1;
         }
     }
 
     return 0;
+}
+
+
+ngx_uint_t
+ngx_http_token_next_name(ngx_str_t *list, ngx_str_t *name)
+{
+    u_char  *p, *last;
+
+    p = list->data;
+    last = p + list->len;
+
+    while (p < last && (*p == ' ' || *p == '\t' || *p == ',')) {
+        p++;
+    }
+
+    name->data = p;
+
+    while (p < last && *p != ' ' && *p != '\t' && *p != ',') {
+        p++;
+    }
+
+    name->len = p - name->data;
+
+    list->data = p;
+    list->len = last - p;
+
+    return (name->len != 0);
 }
 
 

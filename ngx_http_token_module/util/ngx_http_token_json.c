@@ -2,9 +2,9 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON in, the subset out.  One pass holds every byte to RFC 8259 and finds the
- * members; what is handed on are the bytes that were sent, so that numbers keep
- * their digits and strings their escapes.
+ * JSON: reads an object, and writes one of chosen members.  One pass checks
+ * every byte by RFC 8259 and finds the members.  Their bytes are written as
+ * they were read, so that numbers keep their digits and strings their escapes.
  */
 
 
@@ -44,7 +44,6 @@ static ngx_int_t ngx_http_token_json_digits(ngx_http_token_json_t *j);
 static ngx_int_t ngx_http_token_json_word(ngx_http_token_json_t *j,
     char *word);
 static u_char ngx_http_token_json_next(ngx_http_token_json_t *j);
-static ngx_uint_t ngx_http_token_json_is_decimal(ngx_str_t *text);
 
 
 ngx_int_t
@@ -170,7 +169,7 @@ ngx_http_token_json_add(ngx_http_token_json_t *j,
 
     member->is_string = (member->value.data[0] == '"');
 
-    /* a name that needs no escapes is handed on without them */
+    /* escapes in a name that needs none are not kept */
 
     name = &member->name;
 
@@ -204,7 +203,7 @@ ngx_http_token_json_add(ngx_http_token_json_t *j,
 }
 
 
-/* the bytes of a value, and what they say if it is a string */
+/* the bytes of a value, and the decoded text if it is a string */
 
 static ngx_int_t
 ngx_http_token_json_value(ngx_http_token_json_t *j, ngx_str_t *raw,
@@ -294,11 +293,11 @@ ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
 
 
 /*
- * Passes over what stands for itself in a string: ASCII but for control
- * characters, quotes and backslashes.  A token has hundreds of them: eight are
- * looked at together.  A byte that is none of them sets a top bit: control
- * characters and the quote, 0x22 ^ 0x02, are below 0x21; the backslash is 0 in
- * the second difference; what is no ASCII keeps its own bit in one of the two.
+ * Skips the plain characters of a string: ASCII but for control characters,
+ * quotes and backslashes.  A token has hundreds of them, so eight are tested
+ * together.  Any other byte sets its top bit in one of two differences: control
+ * characters and the quote (0x22 ^ 0x02) are below 0x21, the backslash is 0
+ * before 1 is subtracted, and what is no ASCII has the top bit already.
  */
 
 static u_char *
@@ -408,7 +407,10 @@ ngx_http_token_json_escape(u_char **pos, u_char *last)
 }
 
 
-/* nginx's decoder takes 0xf8 for 0xf0, and any byte from 0x80 to go on */
+/*
+ * ngx_utf8_decode() reads 0xf8 as 0xf0, and takes any byte from 0x80 on as a
+ * continuation: so both are checked here.
+ */
 
 static ngx_int_t
 ngx_http_token_json_utf8(u_char **pos, u_char *last)
@@ -434,7 +436,7 @@ ngx_http_token_json_utf8(u_char **pos, u_char *last)
 }
 
 
-/* what a string says, between quotes; its escapes have been checked */
+/* decodes a string between quotes, whose escapes have been checked */
 
 static ngx_int_t
 ngx_http_token_json_decode(ngx_pool_t *pool, ngx_str_t *string)
@@ -611,8 +613,9 @@ ngx_http_token_json_find(ngx_array_t *members, char *name)
 int64_t
 ngx_http_token_json_lifetime(ngx_array_t *members)
 {
-    double                    n;
     char                     *end;
+    double                    n;
+    size_t                    i;
     ngx_str_t                *text;
     ngx_http_token_member_t  *m;
 
@@ -630,8 +633,10 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
 
         /* strtod() takes "inf", "0x10" and white space as well */
 
-        if (!ngx_http_token_json_is_decimal(text)) {
-            return 0;
+        for (i = 0; i < text->len; i++) {
+            if (ngx_strchr("0123456789.+-eE", text->data[i]) == NULL) {
+                return 0;
+            }
         }
 
         /* a quote, a brace or a comma follows, which end a number */
@@ -653,79 +658,95 @@ ngx_http_token_json_lifetime(ngx_array_t *members)
 }
 
 
-static ngx_uint_t
-ngx_http_token_json_is_decimal(ngx_str_t *text)
-{
-    u_char      ch;
-    ngx_uint_t  i;
-
-    for (i = 0; i < text->len; i++) {
-        ch = text->data[i];
-
-        if ((ch < '0' || ch > '9') && ch != '.' && ch != '+' && ch != '-'
-            && ch != 'e' && ch != 'E')
-        {
-            return 0;
-        }
-    }
-
-    return (text->len != 0);
-}
-
-
 ngx_int_t
 ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     ngx_array_t *fields, ngx_str_t *text)
 {
-    size_t                    len;
-    u_char                   *p;
-    ngx_str_t                *name;
-    ngx_uint_t                i, n;
-    ngx_http_token_member_t  *m, *member;
+    text->data = ngx_pnalloc(pool, ngx_http_token_json_size(members));
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
 
-    m = members->elts;
-    name = fields->elts;
+    text->len = ngx_http_token_json_write(text->data, members, fields, NULL)
+                - text->data;
+
+    return NGX_OK;
+}
+
+
+size_t
+ngx_http_token_json_size(ngx_array_t *members)
+{
+    size_t                    len;
+    ngx_uint_t                i;
+    ngx_http_token_member_t  *m;
+
     len = sizeof("{}") - 1;
 
-    /* as for all of them: no name is twice among the fields */
+    m = members->elts;
 
     for (i = 0; i < members->nelts; i++) {
         len += m[i].key.len + m[i].value.len + sizeof(":,") - 1;
     }
 
-    p = ngx_pnalloc(pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
+    return len;
+}
 
-    text->data = p;
+
+u_char *
+ngx_http_token_json_write(u_char *p, ngx_array_t *members, ngx_array_t *fields,
+    ngx_http_token_span_t *spans)
+{
+    u_char                   *text;
+    ngx_str_t                *field;
+    ngx_uint_t                i, n;
+    ngx_http_token_member_t  *m, *member;
+
+    text = p;
+
+    m = members->elts;
+    field = fields->elts;
+    n = fields->nelts ? fields->nelts : members->nelts;
 
     *p++ = '{';
-
-    n = fields->nelts ? fields->nelts : members->nelts;
 
     for (i = 0; i < n; i++) {
 
         member = fields->nelts
-                 ? ngx_http_token_json_find(members, (char *) name[i].data)
+                 ? ngx_http_token_json_find(members, (char *) field[i].data)
                  : &m[i];
 
         if (member == NULL) {
             continue;
         }
 
-        if (p != text->data + 1) {
+        if (p != text + 1) {
             *p++ = ',';
         }
 
-        p = ngx_cpymem(p, member->key.data, member->key.len);
-        *p++ = ':';
-        p = ngx_cpymem(p, member->value.data, member->value.len);
+        p = ngx_http_token_json_write_member(p, text, member,
+                                             spans ? &spans[member - m] : NULL);
     }
 
     *p++ = '}';
 
-    text->len = p - text->data;
+    return p;
+}
 
-    return NGX_OK;
+
+u_char *
+ngx_http_token_json_write_member(u_char *p, u_char *text,
+    ngx_http_token_member_t *member, ngx_http_token_span_t *span)
+{
+    if (span) {
+        span->key = p - text;
+        span->key_len = member->key.len;
+        span->value = span->key + member->key.len + 1;
+        span->value_len = member->value.len;
+    }
+
+    p = ngx_cpymem(p, member->key.data, member->key.len);
+    *p++ = ':';
+
+    return ngx_cpymem(p, member->value.data, member->value.len);
 }

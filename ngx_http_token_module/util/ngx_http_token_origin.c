@@ -179,7 +179,7 @@ ngx_http_token_origin_port(u_char *p, u_char *end, ngx_str_t *origin)
         return NULL;
     }
 
-    /* not longer than it was, zeros in front are dropped */
+    /* not longer than it was: zeros in front are dropped */
 
     origin->len = ngx_sprintf(origin->data + origin->len, ":%i", port)
                   - origin->data;

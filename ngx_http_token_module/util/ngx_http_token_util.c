@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * URLs and secrets in a log, characters of credentials, small files.
+ * Small helpers: strings, URLs and secrets in a log, the characters of
+ * credentials, small files, places in a configuration.
  */
 
 
@@ -35,10 +36,44 @@ ngx_http_token_log_url(ngx_str_t *url)
 }
 
 
-/*
- * nginx writes request headers and the values of variables to a debug log.
- * Where those are secrets, the log is told to be silent.
- */
+ngx_str_t
+ngx_http_token_url_host(ngx_str_t *url)
+{
+    u_char     *p, *last;
+    ngx_str_t   host;
+
+    last = url->data + url->len;
+
+    p = ngx_strlchr(url->data, last, '/');
+    p = (p && last - p > 1) ? p + 2 : url->data;
+
+    host.data = p;
+
+    while (p < last && *p != '/' && *p != '?') {
+        p++;
+    }
+
+    host.len = p - host.data;
+
+    return host;
+}
+
+
+ngx_uint_t
+ngx_http_token_equals(ngx_str_t *s, char *text)
+{
+    return (s->len == ngx_strlen(text)
+            && ngx_memcmp(s->data, text, s->len) == 0);
+}
+
+
+ngx_uint_t
+ngx_http_token_equals_nocase(ngx_str_t *s, char *text)
+{
+    return (s->len == ngx_strlen(text)
+            && ngx_strncasecmp(s->data, (u_char *) text, s->len) == 0);
+}
+
 
 ngx_uint_t
 ngx_http_token_debug_off(ngx_log_t *log)
@@ -49,6 +84,23 @@ ngx_http_token_debug_off(ngx_log_t *log)
     log->log_level &= ~NGX_LOG_DEBUG_HTTP;
 
     return level;
+}
+
+
+ngx_int_t
+ngx_http_token_secret_value(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
+    ngx_str_t *text)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  level;
+
+    level = ngx_http_token_debug_off(r->connection->log);
+
+    rc = ngx_http_complex_value(r, cv, text);
+
+    r->connection->log->log_level = level;
+
+    return rc;
 }
 
 
@@ -85,12 +137,15 @@ ngx_http_token_read_file(ngx_pool_t *pool, ngx_log_t *log, ngx_str_t *path,
 
     ngx_memzero(file, sizeof(ngx_http_token_read_t));
 
+    file->call = "";
+
     fd = ngx_open_file(path->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
                        NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
-        file->call = ngx_open_file_n;
         file->err = ngx_errno;
+        file->call = ngx_open_file_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 
@@ -113,8 +168,9 @@ ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
     ngx_str_t  *text;
 
     if (ngx_fd_info(fd, &file->info) == NGX_FILE_ERROR) {
-        file->call = ngx_fd_info_n;
         file->err = ngx_errno;
+        file->call = ngx_fd_info_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 
@@ -139,8 +195,9 @@ ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
     n = ngx_read_fd(fd, text->data, text->len);
 
     if (n != (ssize_t) text->len) {
-        file->call = ngx_read_fd_n;
         file->err = (n == -1) ? ngx_errno : 0;
+        file->call = ngx_read_fd_n " ";
+        file->wrong = "failed";
         return NGX_ERROR;
     }
 

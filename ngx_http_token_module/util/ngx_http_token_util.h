@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON, origins and headers: what knows no token request.
+ * JSON, origins, headers, forms, and other helpers that know no token request.
  */
 
 
@@ -39,6 +39,28 @@ ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
 ngx_int_t ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     ngx_array_t *fields, ngx_str_t *text);
 
+/* the place of a member in a text that has been written */
+
+typedef struct {
+    uint32_t                        key;      /* offsets in the text */
+    uint32_t                        key_len;
+    uint32_t                        value;
+    uint32_t                        value_len;
+} ngx_http_token_span_t;
+
+/* The length of all members as an object; no field is named twice. */
+size_t ngx_http_token_json_size(ngx_array_t *members);
+
+/*
+ * Writes the same object to p, where there is room for it, and the places of
+ * the members that it has to spans, unless that is NULL.  Returns the end of
+ * what was written.
+ */
+u_char *ngx_http_token_json_write(u_char *p, ngx_array_t *members,
+    ngx_array_t *fields, ngx_http_token_span_t *spans);
+u_char *ngx_http_token_json_write_member(u_char *p, u_char *text,
+    ngx_http_token_member_t *member, ngx_http_token_span_t *span);
+
 
 /* ngx_http_token_origin.c */
 
@@ -73,10 +95,6 @@ ngx_uint_t ngx_http_token_origins_match(ngx_http_token_origins_t *origins,
 /* Removes the CORS headers of the response.  Returns 0 if it has no Vary. */
 ngx_uint_t ngx_http_token_cors_clean(ngx_http_request_t *r);
 
-/* Adds a header to the response. */
-ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
-
 /* Adds a name to the response's Vary, if it is not there. */
 ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
 
@@ -87,6 +105,13 @@ ngx_int_t ngx_http_token_cors_vary(ngx_http_request_t *r, char *name);
 ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
     u_char *name, size_t len, ngx_uint_t *n);
 
+/*
+ * Takes the next name off a list of names with commas.  Returns 0 if there is
+ * none.
+ */
+ngx_uint_t ngx_http_token_next_name(ngx_str_t *list, ngx_str_t *name);
+
+/* Adds a header to the response.  Returns NULL if memory is out. */
 ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
 
@@ -104,6 +129,13 @@ uintptr_t ngx_http_token_form_encode(u_char *dst, ngx_str_t *src);
 
 /* The reverse; dst has room for src.  Returns the end of what was written. */
 u_char *ngx_http_token_form_decode(u_char *dst, ngx_str_t *src);
+
+/*
+ * Takes the next parameter off a form, as it is encoded.  Returns 0 if there is
+ * none.
+ */
+ngx_uint_t ngx_http_token_form_next(ngx_str_t *form, ngx_str_t *name,
+    ngx_str_t *value);
 
 /* a caller's refresh grant, RFC 6749 6; decoded */
 
@@ -131,11 +163,25 @@ ngx_http_token_pos_t ngx_http_token_conf_pos(ngx_conf_t *cf);
 void ngx_cdecl ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_err_t err, const char *fmt, ...);
 
-/* A URL as a log shows it: a query may hold what nobody shall read there. */
+/* A URL as a log shows it, without its query, which may hold secrets. */
 ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
-/* Returns the level that the log has to get back. */
+/* The host of a URL, with its port if there is one. */
+ngx_str_t ngx_http_token_url_host(ngx_str_t *url);
+
+ngx_uint_t ngx_http_token_equals(ngx_str_t *s, char *text);
+ngx_uint_t ngx_http_token_equals_nocase(ngx_str_t *s, char *text);
+
+/*
+ * nginx writes request headers and the values of variables to a debug log.
+ * Where these are secrets, HTTP debugging is switched off in the log.  Returns
+ * the level that has to be restored.
+ */
 ngx_uint_t ngx_http_token_debug_off(ngx_log_t *log);
+
+/* Evaluates a value without a trace of it in the debug log. */
+ngx_int_t ngx_http_token_secret_value(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv, ngx_str_t *text);
 
 /*
  * Checks a client id, a secret or a token: RFC 6749 appendix A.1, A.2 and A.12,
@@ -150,9 +196,9 @@ char *ngx_http_token_check_credential(ngx_str_t *text);
 typedef struct {
     ngx_str_t                       text;   /* and a NUL behind it */
     ngx_file_info_t                 info;
-    char                           *call;   /* that failed, with err */
+    char                           *wrong;  /* in words, or NULL */
+    char                           *call;   /* that failed, or "" */
     ngx_err_t                       err;
-    char                           *wrong;  /* in words, without a call */
 } ngx_http_token_read_t;
 
 /*
