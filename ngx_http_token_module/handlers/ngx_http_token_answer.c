@@ -336,26 +336,16 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
     ngx_table_elt_t  *h;
 
     part = &r->headers_out.headers.part;
-    h = part->elts;
+    i = 0;
 
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
         for (header = ngx_http_token_own_headers; header->key.len; header++) {
 
-            if (h[i].key.len == header->key.len
-                && ngx_strcasecmp(h[i].key.data, header->key.data) == 0)
+            if (h->key.len == header->key.len
+                && ngx_strcasecmp(h->key.data, header->key.data) == 0)
             {
-                h[i].hash = 0;
+                h->hash = 0;
             }
         }
     }
