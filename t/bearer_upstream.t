@@ -271,6 +271,7 @@ finish();
 
 # name, pieces as they are sent (or what curl is given), what the API gets
 sub bodies {
+    my $some = 'b' x 6000;
     my $large = 'b' x 300_000;
     my $post = sub { "POST $_[0] HTTP/1.1\r\nHost: a\r\nConnection: close\r\n$_[1]\r\n\r\n" };
     my @bodies = (['no body',
@@ -282,6 +283,8 @@ sub bodies {
 
         push @bodies,
             ["/$where/: a body with its header", [$head . 'hello'], 'hello'],
+            ["/$where/: a body with its header, larger than the header's buffer",
+                [$post->("/$where/x", 'Content-Length: 6000') . $some], $some],
             ["/$where/: a late body", [$head, 'hello'], 'hello'],
             ["/$where/: a body half of which is late", [$head . 'he', 'llo'], 'hello'],
             ["/$where/: a late body, larger than its buffer",
