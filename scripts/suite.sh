@@ -9,7 +9,8 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
              tls http2 cache cache_workers cache_reload cors_preflight
-             cors_responses basic_auth bearer_subrequest unused callers)
+             cors_responses basic_auth bearer bearer_upstream bearer_retry
+             bearer_errors bearer_subrequest directives unused callers)
 
 
 # suite_tests NAME [ARG...]

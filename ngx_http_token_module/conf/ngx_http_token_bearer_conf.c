@@ -12,6 +12,11 @@
 static ngx_int_t ngx_http_token_bearer_add_check(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf);
 static void ngx_http_token_bearer_content(ngx_http_token_location_t *location);
+static ngx_uint_t ngx_http_token_bearer_wanted(
+    ngx_http_token_location_t *location);
+static char *ngx_http_token_bearer_init_location(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_location_t *location,
+    ngx_uint_t *used);
 static void ngx_http_token_bearer_warn(ngx_conf_t *cf,
     ngx_http_token_main_conf_t *tmcf, ngx_http_token_location_t *location);
 static char *ngx_http_token_bearer_find(ngx_conf_t *cf,
@@ -20,7 +25,7 @@ static char *ngx_http_token_bearer_variable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 
-/* what upstream modules write themselves */
+/* headers that upstream modules write themselves */
 
 static ngx_str_t  ngx_http_token_connection_headers[] = {
     ngx_string("Host"),
@@ -257,7 +262,7 @@ ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_bearer_conf_t *prev,
 }
 
 
-/* what is looked at when all locations are known */
+/* notes a location for ngx_http_token_bearer_init_locations() */
 
 char *
 ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
@@ -298,6 +303,8 @@ ngx_http_token_bearer_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     return NGX_CONF_OK;
 }
 
+
+/* notes what "auth_request" of the location asks */
 
 static ngx_int_t
 ngx_http_token_bearer_add_check(ngx_conf_t *cf,
@@ -342,84 +349,48 @@ ngx_http_token_bearer_add_check(ngx_conf_t *cf,
 }
 
 
-/* when all locations are known; sets used if any wants a token */
-
 char *
 ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used)
 {
-    ngx_uint_t                         i, ready;
-    ngx_http_token_location_t         *location;
-    ngx_http_token_loc_conf_t         *tlcf;
-    ngx_http_token_main_conf_t        *tmcf;
-    ngx_http_token_upstream_module_t  *um;
+    ngx_uint_t                   i, wanted;
+    ngx_http_token_location_t   *location;
+    ngx_http_token_main_conf_t  *tmcf;
 
     *used = 0;
-
-    ready = 0;
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
     location = tmcf->locations.elts;
+    wanted = 0;
+
+    for (i = 0; i < tmcf->locations.nelts; i++) {
+        ngx_http_token_bearer_content(&location[i]);
+        wanted += ngx_http_token_bearer_wanted(&location[i]);
+    }
+
+    if (wanted == 0) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_token_upstream_modules_init(cf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     for (i = 0; i < tmcf->locations.nelts; i++) {
 
-        ngx_http_token_bearer_content(&location[i]);
-
-        /* a location of this module that inherits it has no use of it */
-
-        if (location[i].tlcf->enable || location[i].tlcf->bearer.name.len == 0
-            || location[i].clcf->handler == ngx_http_token_status_handler)
+        if (ngx_http_token_bearer_wanted(&location[i])
+            && ngx_http_token_bearer_init_location(cf, tmcf, &location[i], used)
+               != NGX_CONF_OK)
         {
-            continue;
-        }
-
-        if (!ready && ngx_http_token_upstream_modules_init(cf) != NGX_CONF_OK) {
             return NGX_CONF_ERROR;
         }
-
-        ready = 1;
-
-        tlcf = location[i].tlcf;
-
-        um = ngx_http_token_upstream_module_find(tlcf->bearer.handler);
-
-        if (um == NULL
-            && (tlcf->bearer.handler == NULL || !tlcf->bearer.own))
-        {
-            /* files need no token, nor what is only below the directive */
-
-            continue;
-        }
-
-        if (ngx_http_token_bearer_find(cf, tmcf, &location[i]) != NGX_CONF_OK) {
-            return NGX_CONF_ERROR;
-        }
-
-        if (um) {
-
-            if (ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
-                || ngx_http_token_upstream_module_check(cf, &location[i], um)
-                   != NGX_CONF_OK)
-            {
-                return NGX_CONF_ERROR;
-            }
-
-            if (location[i].clcf->handler) {
-                location[i].clcf->handler =
-                                         ngx_http_token_bearer_content_handler;
-            }
-
-            ngx_http_token_bearer_warn(cf, tmcf, &location[i]);
-        }
-
-        *used = 1;
     }
 
     return NGX_CONF_OK;
 }
 
 
-/* the content handler that stands there, of whatever module */
+/* finds the location's content handler, of whatever module */
 
 static void
 ngx_http_token_bearer_content(ngx_http_token_location_t *location)
@@ -434,7 +405,7 @@ ngx_http_token_bearer_content(ngx_http_token_location_t *location)
         return;
     }
 
-    /* an "if" without a handler of its own leaves the location's */
+    /* an "if" without a handler of its own has that of its location */
 
     outer = tlcf->bearer.outer;
     tlcf->bearer.handler = outer->bearer.handler;
@@ -446,7 +417,70 @@ ngx_http_token_bearer_content(ngx_http_token_location_t *location)
 }
 
 
-/* the service that decides would see the token instead of the credentials */
+/* a location of this module that inherits the directive has no use of it */
+
+static ngx_uint_t
+ngx_http_token_bearer_wanted(ngx_http_token_location_t *location)
+{
+    return location->tlcf->bearer.name.len
+           && !location->tlcf->enable
+           && location->clcf->handler != ngx_http_token_status_handler;
+}
+
+
+static char *
+ngx_http_token_bearer_init_location(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf, ngx_http_token_location_t *location,
+    ngx_uint_t *used)
+{
+    ngx_http_token_loc_conf_t         *tlcf;
+    ngx_http_token_upstream_module_t  *um;
+
+    tlcf = location->tlcf;
+
+    um = ngx_http_token_upstream_module_find(tlcf->bearer.handler);
+
+    if (um == NULL && (tlcf->bearer.handler == NULL || !tlcf->bearer.own)) {
+
+        /* a location with files, or one that inherits the directive */
+
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_token_bearer_find(cf, tmcf, location) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    *used = 1;
+
+    if (um == NULL) {
+
+        /* of another module, which may use $token_proxy_access_token */
+
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_token_bearer_variable(cf, tlcf) != NGX_CONF_OK
+        || ngx_http_token_upstream_module_check(cf, location, um)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (location->clcf->handler) {
+        location->clcf->handler = ngx_http_token_bearer_content_handler;
+    }
+
+    ngx_http_token_bearer_warn(cf, tmcf, location);
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * warns if "auth_request" asks this location: the service behind it would see
+ * the token in place of the client's credentials
+ */
 
 static void
 ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
@@ -490,6 +524,8 @@ ngx_http_token_bearer_warn(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
 }
 
 
+/* finds the token location that the directive names */
+
 static char *
 ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_http_token_location_t *location)
@@ -521,6 +557,8 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     return NGX_CONF_ERROR;
 }
 
+
+/* the variable $http_... of the header */
 
 static char *
 ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)

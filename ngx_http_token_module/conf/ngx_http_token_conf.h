@@ -147,11 +147,14 @@ void ngx_http_token_bearer_create(ngx_http_token_bearer_conf_t *conf);
 char *ngx_http_token_bearer_merge(ngx_conf_t *cf,
     ngx_http_token_bearer_conf_t *prev, ngx_http_token_bearer_conf_t *conf);
 
-/* Notes a location that is looked at when all of them are known. */
+/* Notes a location for ngx_http_token_bearer_init_locations(). */
 char *ngx_http_token_bearer_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
-/* Looks at them; sets used if any wants a token. */
+/*
+ * Called when all locations have been merged: prepares those that pass requests
+ * on with a token.  *used is 1 if there is one.
+ */
 char *ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used);
 
 
@@ -201,10 +204,21 @@ char *ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
 char *ngx_http_token_proxy_init_ssl(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
 
-/* Where a directive keeps its value in a configuration of its module. */
-void *ngx_http_token_proxy_field(void *conf, char *name);
-void *ngx_http_token_directive_field(ngx_module_t *module, void *conf,
-    char *name);
+typedef char *(*ngx_http_token_set_pt)(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Where a directive of another module keeps its value in a location's
+ * configuration of that module.  "set" is the setter of nginx's that says what
+ * is stored there.  Returns NULL, after a message, if nginx has no such
+ * directive, or one with another setter.
+ */
+void *ngx_http_token_directive_field(ngx_conf_t *cf, ngx_module_t *module,
+    void *conf, char *name, ngx_http_token_set_pt set);
+
+/* The same of the proxy module. */
+void *ngx_http_token_proxy_field(ngx_conf_t *cf, void *conf, char *name,
+    ngx_http_token_set_pt set);
 
 /*
  * As if "name value;" stood where that configuration is from.  Returns

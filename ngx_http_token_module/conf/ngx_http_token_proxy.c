@@ -3,7 +3,7 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * What a token request needs of the proxy module: its headers, its connection,
- * and the trust in the endpoint's certificate.
+ * and the trust in the endpoint's certificate.  Directives of other modules.
  */
 
 
@@ -16,7 +16,8 @@ typedef struct {
 } ngx_http_token_header_t;
 
 
-static ngx_command_t *ngx_http_token_command(ngx_module_t *module, char *name);
+static ngx_command_t *ngx_http_token_command(ngx_conf_t *cf,
+    ngx_module_t *module, char *name);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
@@ -62,8 +63,17 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_keyval_t             *kv, *kvo;
     ngx_http_token_header_t  *h;
 
-    headers = ngx_http_token_proxy_field(conf, "proxy_set_header");
-    outer = ngx_http_token_proxy_field(prev, "proxy_set_header");
+    headers = ngx_http_token_proxy_field(cf, conf, "proxy_set_header",
+                                         ngx_conf_set_keyval_slot);
+    if (headers == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    outer = ngx_http_token_proxy_field(cf, prev, "proxy_set_header",
+                                       ngx_conf_set_keyval_slot);
+    if (outer == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
     *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
     if (*headers == NULL) {
@@ -230,8 +240,19 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
     ucf->ssl_verify = 1;
 
-    trusted = ngx_http_token_proxy_field(conf, "proxy_ssl_trusted_certificate");
-    outer = ngx_http_token_proxy_field(prev, "proxy_ssl_trusted_certificate");
+    trusted = ngx_http_token_proxy_field(cf, conf,
+                                         "proxy_ssl_trusted_certificate",
+                                         ngx_conf_set_str_slot);
+    if (trusted == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    outer = ngx_http_token_proxy_field(cf, prev,
+                                       "proxy_ssl_trusted_certificate",
+                                       ngx_conf_set_str_slot);
+    if (outer == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
@@ -330,32 +351,59 @@ ngx_http_token_system_certificates(ngx_conf_t *cf,
 #endif
 
 
+/* other modules' directives are known by name: nginx may have renamed one */
+
 static ngx_command_t *
-ngx_http_token_command(ngx_module_t *module, char *name)
+ngx_http_token_command(ngx_conf_t *cf, ngx_module_t *module, char *name)
 {
     ngx_command_t  *cmd;
 
-    for (cmd = module->commands; cmd->name.len; cmd++) {
-        if (ngx_strcmp(cmd->name.data, name) == 0) {
-            break;
+    for (cmd = module->commands; cmd && cmd->name.len; cmd++) {
+
+        if (ngx_strcmp(cmd->name.data, name) == 0
+            && cmd->set && cmd->conf == NGX_HTTP_LOC_CONF_OFFSET)
+        {
+            return cmd;
         }
     }
 
-    return cmd;
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "nginx has no directive \"%s\" of \"%s\"",
+                       name, module->name);
+
+    return NULL;
 }
 
 
 void *
-ngx_http_token_directive_field(ngx_module_t *module, void *conf, char *name)
+ngx_http_token_directive_field(ngx_conf_t *cf, ngx_module_t *module,
+    void *conf, char *name, ngx_http_token_set_pt set)
 {
-    return (u_char *) conf + ngx_http_token_command(module, name)->offset;
+    ngx_command_t  *cmd;
+
+    cmd = ngx_http_token_command(cf, module, name);
+
+    if (cmd == NULL) {
+        return NULL;
+    }
+
+    if (cmd->set != set) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "nginx has another type of directive \"%s\" of "
+                           "\"%s\"", name, module->name);
+        return NULL;
+    }
+
+    return (u_char *) conf + cmd->offset;
 }
 
 
 void *
-ngx_http_token_proxy_field(void *conf, char *name)
+ngx_http_token_proxy_field(ngx_conf_t *cf, void *conf, char *name,
+    ngx_http_token_set_pt set)
 {
-    return ngx_http_token_directive_field(&ngx_http_proxy_module, conf, name);
+    return ngx_http_token_directive_field(cf, &ngx_http_proxy_module, conf,
+                                          name, set);
 }
 
 
@@ -367,6 +415,12 @@ ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module, void *conf,
     ngx_str_t       args[2];
     ngx_array_t    *saved, array;
     ngx_command_t  *cmd;
+
+    cmd = ngx_http_token_command(cf, module, name);
+
+    if (cmd == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
     args[0].data = (u_char *) name;
     args[0].len = ngx_strlen(name);
@@ -380,8 +434,6 @@ ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module, void *conf,
     array.size = sizeof(ngx_str_t);
     array.nalloc = 2;
     array.pool = cf->pool;
-
-    cmd = ngx_http_token_command(module, name);
 
     saved = cf->args;
     cf->args = &array;

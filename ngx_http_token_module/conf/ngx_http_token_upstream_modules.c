@@ -10,12 +10,13 @@
 #include "ngx_http_token_conf.h"
 
 
-/* their location configurations begin with that of the upstream code */
+/* in all of them the location configuration begins with the upstream's */
 
 struct ngx_http_token_upstream_module_s {
     char                           *name;
     char                           *pass;
-    char                           *set;     /* wins over the caller's header */
+    char                           *add;     /* wins over the client's header */
+    ngx_http_token_set_pt           set;     /* its setter */
     char                           *off;     /* passes no headers at all */
     ngx_uint_t                      param;   /* of CGI, not a header */
     ngx_uint_t                      grpc;
@@ -27,30 +28,36 @@ struct ngx_http_token_upstream_module_s {
 
 static char *ngx_http_token_upstream_module_init(ngx_conf_t *cf,
     ngx_http_token_upstream_module_t *um);
-static char *ngx_http_token_upstream_module_wrong(
-    ngx_http_token_location_t *location, ngx_http_token_upstream_module_t *um);
+static ngx_uint_t ngx_http_token_upstream_module_adds(
+    ngx_http_token_upstream_module_t *um, ngx_array_t *array,
+    ngx_str_t *header);
 static ngx_uint_t ngx_http_token_upstream_module_replaces(
     ngx_http_token_upstream_module_t *um, ngx_str_t *name, ngx_str_t *header);
 
 
 static ngx_http_token_upstream_module_t  ngx_http_token_upstream_modules[] = {
 
-    { "ngx_http_proxy_module", "proxy_pass", "proxy_set_header",
+    { "ngx_http_proxy_module", "proxy_pass",
+      "proxy_set_header", ngx_conf_set_keyval_slot,
       "proxy_pass_request_headers off", 0, 0, NULL, NULL },
 
-    { "ngx_http_grpc_module", "grpc_pass", "grpc_set_header",
+    { "ngx_http_grpc_module", "grpc_pass",
+      "grpc_set_header", ngx_conf_set_keyval_slot,
       "", 0, 1, NULL, NULL },
 
-    { "ngx_http_fastcgi_module", "fastcgi_pass", "fastcgi_param",
+    { "ngx_http_fastcgi_module", "fastcgi_pass",
+      "fastcgi_param", ngx_http_upstream_param_set_slot,
       "fastcgi_pass_request_headers off", 1, 0, NULL, NULL },
 
-    { "ngx_http_uwsgi_module", "uwsgi_pass", "uwsgi_param",
+    { "ngx_http_uwsgi_module", "uwsgi_pass",
+      "uwsgi_param", ngx_http_upstream_param_set_slot,
       "uwsgi_pass_request_headers off", 1, 0, NULL, NULL },
 
-    { "ngx_http_scgi_module", "scgi_pass", "scgi_param",
+    { "ngx_http_scgi_module", "scgi_pass",
+      "scgi_param", ngx_http_upstream_param_set_slot,
       "scgi_pass_request_headers off", 1, 0, NULL, NULL },
 
-    { NULL, NULL, NULL, NULL, 0, 0, NULL, NULL }
+    { NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL }
 };
 
 
@@ -86,7 +93,10 @@ ngx_http_token_upstream_modules_init(ngx_conf_t *cf)
 }
 
 
-/* a handler is known to its module alone, which sets it in a location */
+/*
+ * A content handler is a static function of its module: its "..._pass" sets it
+ * in a location that is thrown away.
+ */
 
 static char *
 ngx_http_token_upstream_module_init(ngx_conf_t *cf,
@@ -110,7 +120,7 @@ ngx_http_token_upstream_module_init(ngx_conf_t *cf,
                ngx_http_max_module * sizeof(void *));
 
     ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
-    ngx_str_set(&clcf.name, "/gateway");
+    ngx_str_set(&clcf.name, "/upstream");
 
     ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
 
@@ -123,16 +133,27 @@ ngx_http_token_upstream_module_init(ngx_conf_t *cf,
 
     cf->ctx = &ctx;
 
-    /* with a variable it makes no upstream */
+    /* a name would make an upstream block */
 
     rv = ngx_http_token_set_directive(cf, um->module, conf,
                                       um->pass, "$host");
 
     cf->ctx = saved;
 
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (clcf.handler == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "nginx has no content handler for \"%s\" of \"%s\"",
+                           um->pass, um->name);
+        return NGX_CONF_ERROR;
+    }
+
     um->handler = clcf.handler;
 
-    return rv;
+    return NGX_CONF_OK;
 }
 
 
@@ -160,6 +181,7 @@ ngx_http_token_upstream_module_check(ngx_conf_t *cf,
     ngx_http_token_location_t *location, ngx_http_token_upstream_module_t *um)
 {
     char                       *wrong;
+    ngx_array_t               **array;
     ngx_http_upstream_conf_t   *ucf;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -170,68 +192,67 @@ ngx_http_token_upstream_module_check(ngx_conf_t *cf,
 
     tlcf->ignore_client_abort = ucf->ignore_client_abort;
 
-    wrong = ngx_http_token_upstream_module_wrong(location, um);
+    array = ngx_http_token_directive_field(cf, um->module, ucf, um->add,
+                                           um->set);
 
-    if (wrong) {
-        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->bearer.pos, 0,
-                           "\"%s\" in location \"%V\" would replace the header "
-                           "\"%V\" of \"token_proxy_bearer\"", wrong,
-                           &location->clcf->name, &tlcf->bearer.header);
+    if (array == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    return NGX_CONF_OK;
+    if (!ucf->pass_request_headers) {
+        wrong = um->off;
+
+    } else if (ngx_http_token_upstream_module_adds(um, *array,
+                                                   &tlcf->bearer.header))
+    {
+        wrong = um->add;
+
+    } else {
+        return NGX_CONF_OK;
+    }
+
+    ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->bearer.pos, 0,
+                       "\"%s\" in location \"%V\" would replace the header "
+                       "\"%V\" of \"token_proxy_bearer\"", wrong,
+                       &location->clcf->name, &tlcf->bearer.header);
+
+    return NGX_CONF_ERROR;
 }
 
 
-/* what keeps the token from the API, or NULL */
+/* whether the directive stands in the location with the name of the header */
 
-static char *
-ngx_http_token_upstream_module_wrong(ngx_http_token_location_t *location,
-    ngx_http_token_upstream_module_t *um)
+static ngx_uint_t
+ngx_http_token_upstream_module_adds(ngx_http_token_upstream_module_t *um,
+    ngx_array_t *array, ngx_str_t *header)
 {
-    u_char                     *elt;
-    ngx_uint_t                  i;
-    ngx_array_t                *array;
-    ngx_http_upstream_conf_t   *ucf;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = location->tlcf;
-
-    ucf = tlcf->loc_conf[um->module->ctx_index];
-
-    if (!ucf->pass_request_headers) {
-        return um->off;
-    }
-
-    array = *(ngx_array_t **) ngx_http_token_directive_field(um->module,
-                                                             ucf,
-                                                             um->set);
+    u_char      *elt;
+    ngx_uint_t   i;
 
     if (array == NULL) {
-        return NULL;
+        return 0;
     }
 
-    /* each element begins with a name */
+    /* ngx_keyval_t and ngx_http_upstream_param_t both begin with the name */
 
     elt = array->elts;
 
     for (i = 0; i < array->nelts; i++) {
 
         if (ngx_http_token_upstream_module_replaces(um, (ngx_str_t *) elt,
-                                                    &tlcf->bearer.header))
+                                                    header))
         {
-            return um->set;
+            return 1;
         }
 
         elt += array->size;
     }
 
-    return NULL;
+    return 0;
 }
 
 
-/* "X-Token" and the parameter HTTP_X_TOKEN are one */
+/* for CGI the header "X-Token" is the parameter HTTP_X_TOKEN */
 
 static ngx_uint_t
 ngx_http_token_upstream_module_replaces(ngx_http_token_upstream_module_t *um,

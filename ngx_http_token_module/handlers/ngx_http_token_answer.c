@@ -317,21 +317,17 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    for (part = &r->headers_out.headers.part; part; part = part->next) {
+    part = &r->headers_out.headers.part;
+    i = 0;
 
-        h = part->elts;
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
-        for (i = 0; i < part->nelts; i++) {
+        for (header = ngx_http_token_own_headers; header->key.len; header++) {
 
-            for (header = ngx_http_token_own_headers;
-                 header->key.len;
-                 header++)
+            if (ngx_http_token_equals_nocase(&h->key,
+                                             (char *) header->key.data))
             {
-                if (ngx_http_token_equals_nocase(&h[i].key,
-                                                 (char *) header->key.data))
-                {
-                    h[i].hash = 0;
-                }
+                h->hash = 0;
             }
         }
     }

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The token goes to the API, not to the browser: token_proxy_bearer.
+ * token_proxy_bearer: gets the token for a request to an API.
  */
 
 
@@ -20,7 +20,7 @@ static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
     ngx_uint_t outcome, time_t retry_after);
 
 
-/* a handler of the precontent phase: access has been granted by then */
+/* in the precontent phase access has been granted */
 
 ngx_int_t
 ngx_http_token_bearer_handler(ngx_http_request_t *r)
@@ -60,7 +60,7 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
     if (bearer->result) {
 
-        /* resumed */
+        /* the phases go on after a wait */
 
         return ngx_http_token_bearer_apply(r, bearer);
     }
@@ -70,10 +70,10 @@ ngx_http_token_bearer_handler(ngx_http_request_t *r)
 
 
 /*
- * Whether the client has been granted access.  A subrequest that is made before
- * asks for that: it is auth_request's, or a script's.  The access phase is run
- * for the main request alone, so where that stands is what counts.  What is
- * made for a response that is being sent, by "return" perhaps, asks nothing.
+ * Whether the client has been granted access.  The access phase is run for the
+ * main request alone.  A subrequest that is made before its end finds out
+ * whether access is granted: auth_request makes it, or a script.  One that is
+ * made for a response that is being sent, perhaps of "return", does not.
  */
 
 static ngx_uint_t
@@ -193,16 +193,49 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    /* those that start after it need not be refused as well */
+    /* the parent's next slices start with this token */
 
     if (bearer->origin) {
         bearer->origin->result = result;
         bearer->origin->token = bearer->token;
     }
 
-    /* what comes between has been done: on to the content handler */
+    /*
+     * the handlers between this phase and the content phase have been run
+     * before the request was sent for the first time
+     */
 
     return NGX_OK;
+}
+
+
+ngx_http_token_bearer_t *
+ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
+{
+    ngx_http_token_ctx_t     *parent;
+    ngx_http_token_bearer_t  *bearer;
+
+    parent = r->parent ? ngx_http_get_module_ctx(r->parent,
+                                                 ngx_http_token_module)
+                       : NULL;
+
+    if (parent == NULL || parent->bearer == NULL) {
+        return NULL;
+    }
+
+    bearer = ngx_palloc(r->pool, sizeof(ngx_http_token_bearer_t));
+    if (bearer == NULL) {
+        return NULL;
+    }
+
+    *bearer = *parent->bearer;
+
+    bearer->origin = parent->bearer;
+    bearer->retried = 0;
+
+    ctx->bearer = bearer;
+
+    return bearer;
 }
 
 
@@ -230,7 +263,7 @@ ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
 }
 
 
-/* the API is not called */
+/* answers in place of the API */
 
 static ngx_int_t
 ngx_http_token_bearer_fail(ngx_http_request_t *r, ngx_uint_t outcome,

@@ -47,7 +47,7 @@ struct ngx_http_token_bearer_s {
     ngx_table_elt_t                 header;
     ngx_list_part_t                 rest;      /* behind it */
 
-    /* the functions of the upstream module that this module has replaced */
+    /* the upstream module's callbacks, which the module's own call */
 
     ngx_int_t                     (*create_request)(ngx_http_request_t *r);
     ngx_int_t                     (*process_header)(ngx_http_request_t *r);
@@ -149,6 +149,7 @@ ngx_int_t ngx_http_token_basic_body_filter(ngx_http_request_t *r,
 
 /* ngx_http_token_bearer.c */
 
+/* Precontent phase: gets the token. */
 ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
 
 /*
@@ -158,21 +159,19 @@ ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
 ngx_uint_t ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_uint_t *dropped);
 
-
-/* ngx_http_token_bearer_header.c */
-
-ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
-
-
-/* ngx_http_token_bearer_retry.c */
-
 /*
- * Called with the header of an API's response.  A token that is refused is
- * dropped.  Returns 1 if the request is on its way to be sent once more, and
- * its upstream has ended.
+ * A subrequest for a slice, or to update a cache in the background, starts at
+ * the content phase, and takes the token of its parent.  Returns NULL if the
+ * parent has none, or if memory is out.
  */
-ngx_uint_t ngx_http_token_bearer_retry(ngx_http_request_t *r,
-    ngx_http_token_bearer_t *bearer);
+ngx_http_token_bearer_t *ngx_http_token_bearer_inherit(ngx_http_request_t *r,
+    ngx_http_token_ctx_t *ctx);
+
+
+/* ngx_http_token_bearer_upstream.c */
+
+/* Content handler. */
+ngx_int_t ngx_http_token_bearer_content_handler(ngx_http_request_t *r);
 
 
 /* ngx_http_token_status.c */

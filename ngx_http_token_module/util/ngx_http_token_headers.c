@@ -28,34 +28,26 @@ ngx_http_token_cors_clean(ngx_http_request_t *r)
     vary = 0;
 
     part = &r->headers_out.headers.part;
-    h = part->elts;
+    i = 0;
 
-    for (i = 0; /* void */; i++) {
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return vary;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("Vary") - 1) {
+        if (h->key.len == sizeof("Vary") - 1) {
             vary = 1;
             continue;
         }
 
-        if (h[i].key.len > sizeof("Access-Control-") - 1
-            && ngx_tolower(h[i].key.data[0]) == 'a'
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "Access-Control-",
+        if (h->key.len > sizeof("Access-Control-") - 1
+            && ngx_tolower(h->key.data[0]) == 'a'
+            && ngx_strncasecmp(h->key.data, (u_char *) "Access-Control-",
                                sizeof("Access-Control-") - 1)
                == 0)
         {
-            h[i].hash = 0;
+            h->hash = 0;
         }
     }
+
+    return vary;
 }
 
 
@@ -74,31 +66,21 @@ ngx_http_token_cors_vary(ngx_http_request_t *r, char *name)
     vary = NULL;
 
     part = &r->headers_out.headers.part;
-    h = part->elts;
+    i = 0;
 
-    for (i = 0; /* void */; i++) {
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash == 0 || h[i].key.len != 4
-            || ngx_strncasecmp(h[i].key.data, (u_char *) "Vary", 4) != 0)
+        if (h->hash == 0 || h->key.len != 4
+            || ngx_strncasecmp(h->key.data, (u_char *) "Vary", 4) != 0)
         {
             continue;
         }
 
-        if (ngx_http_token_cors_has(h[i].value, name)) {
+        if (ngx_http_token_cors_has(h->value, name)) {
             return NGX_OK;
         }
 
-        vary = &h[i];
+        vary = h;
     }
 
     if (vary == NULL || vary->value.len == 0) {
@@ -179,30 +161,21 @@ ngx_http_token_cors_find_header(ngx_http_request_t *r, u_char *name,
     found = NULL;
 
     part = &r->headers_in.headers.part;
-    h = part->elts;
+    i = 0;
 
-    for (i = 0; /* void */; i++) {
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return found;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == len
-            && (h[i].lowcase_key
-                    ? ngx_memcmp(h[i].lowcase_key, name, len)
-                    : ngx_strncasecmp(h[i].key.data, name, len))
+        if (h->key.len == len
+            && (h->lowcase_key ? ngx_memcmp(h->lowcase_key, name, len)
+                               : ngx_strncasecmp(h->key.data, name, len))
                == 0)
         {
-            found = &h[i];
+            found = h;
             (*n)++;
         }
     }
+
+    return found;
 }
 
 
@@ -239,17 +212,32 @@ ngx_http_token_find_header(ngx_list_t *list, char *name)
 
     len = ngx_strlen(name);
 
-    for (part = &list->part; part; part = part->next) {
+    part = &list->part;
+    i = 0;
 
-        h = part->elts;
+    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
 
-        for (i = 0; i < part->nelts; i++) {
+        if (h->key.len == len
+            && ngx_strncasecmp(h->key.data, (u_char *) name, len) == 0)
+        {
+            return h;
+        }
+    }
 
-            if (h[i].key.len == len
-                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-            {
-                return &h[i];
-            }
+    return NULL;
+}
+
+
+ngx_table_elt_t *
+ngx_http_token_next_header(ngx_list_part_t **part, ngx_uint_t *i)
+{
+    ngx_table_elt_t  *h;
+
+    for ( /* void */ ; *part; *part = (*part)->next, *i = 0) {
+
+        if (*i < (*part)->nelts) {
+            h = (*part)->elts;
+            return &h[(*i)++];
         }
     }
 

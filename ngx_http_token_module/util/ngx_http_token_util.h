@@ -118,6 +118,13 @@ ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
 /* The first header with that name in any case, or NULL. */
 ngx_table_elt_t *ngx_http_token_find_header(ngx_list_t *list, char *name);
 
+/*
+ * Walks through a list of headers: *part begins as its first part, *i as 0.
+ * Returns the next header, or NULL at the end.
+ */
+ngx_table_elt_t *ngx_http_token_next_header(ngx_list_part_t **part,
+    ngx_uint_t *i);
+
 
 /* ngx_http_token_form.c */
 
