@@ -12,6 +12,7 @@
 
 
 static ngx_connection_t *ngx_http_token_detached_connection(ngx_log_t *log);
+static void ngx_http_token_detached_event(ngx_event_t *ev);
 static void ngx_http_token_detached_free(ngx_connection_t *c);
 static u_char *ngx_http_token_detached_log(ngx_log_t *log, u_char *buf,
     size_t len);
@@ -148,13 +149,26 @@ ngx_http_token_detached_connection(ngx_log_t *log)
     c->local_socklen = c->socklen;
     ngx_str_set(&c->addr_text, "unix:");
 
-    /* so that the descriptor is not registered for events */
+    /*
+     * Active, so that the descriptor is not registered for events.  One of
+     * a connection that has just been closed, and was in the same place of
+     * nginx's list, may still come: it does nothing.
+     */
 
     c->read->active = 1;
+    c->read->handler = ngx_http_token_detached_event;
     c->write->active = 1;
     c->write->ready = 1;
+    c->write->handler = ngx_http_token_detached_event;
 
     return c;
+}
+
+
+static void
+ngx_http_token_detached_event(ngx_event_t *ev)
+{
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, ev->log, 0, "http token stale event");
 }
 
 
@@ -164,6 +178,14 @@ ngx_http_token_detached_free(ngx_connection_t *c)
     ngx_pool_t  *pool;
 
     pool = c->pool;
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    if (c->write->posted) {
+        ngx_delete_posted_event(c->write);
+    }
 
     ngx_free_connection(c);
 
