@@ -41,34 +41,19 @@ static ngx_conf_enum_t  ngx_http_token_methods[] = {
  */
 
 static char  *ngx_http_token_known_fields[] = {
-    "access_token",
-    "token_type",
-    "expires_in",
-    "refresh_token",
-    "scope",
-    "id_token",
-    "issued_token_type",
-    "authorization_details",
-    "api_domain",
-    "audience",
-    "client_id",
-    "created_at",
-    "expires_at",
-    "ext_expires_in",
-    "instance_url",
-    "issued_at",
-    "not-before-policy",
-    "refresh_expires_in",
-    "refresh_token_expires_in",
-    "resource",
-    "session_state",
-    "signature",
-    "token_format",
+    "access_token", "token_type", "expires_in", "refresh_token", "scope",
+    "id_token", "issued_token_type", "authorization_details",
+
+    "api_domain", "audience", "client_id", "created_at", "expires_at",
+    "ext_expires_in", "instance_url", "issued_at", "not-before-policy",
+    "refresh_expires_in", "refresh_token_expires_in", "resource",
+    "session_state", "signature", "token_format",
+
     NULL
 };
 
 
-/* what the module itself writes into the body of a token request */
+/* parameters that the module itself writes into the body of a token request */
 
 static char  *ngx_http_token_own_params[] = {
     "grant_type",

@@ -9,8 +9,8 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_merge_methods(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static void ngx_http_token_merge_methods(ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_merge_fields(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 static void ngx_http_token_merge_enable(ngx_conf_t *cf,
@@ -49,8 +49,9 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_str_value(conf->ssl_trusted_certificate,
                              prev->ssl_trusted_certificate, "");
 
-    if (ngx_http_token_merge_methods(cf, prev, conf) != NGX_CONF_OK
-        || ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
+    ngx_http_token_merge_methods(prev, conf);
+
+    if (ngx_http_token_merge_fields(cf, prev, conf) != NGX_CONF_OK
         || ngx_http_token_auth_merge(cf, &prev->auth, &conf->auth)
            != NGX_CONF_OK
         || ngx_http_token_cache_merge(cf, &prev->cache, &conf->cache)
@@ -90,29 +91,22 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-static char *
-ngx_http_token_merge_methods(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+static void
+ngx_http_token_merge_methods(ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf)
 {
-    u_char  *p;
-
     ngx_conf_merge_bitmask_value(conf->methods, prev->methods,
                                  (NGX_HTTP_GET|NGX_HTTP_POST));
 
-    p = ngx_pnalloc(cf->pool, sizeof("GET, HEAD, POST, OPTIONS"));
-    if (p == NULL) {
-        return NGX_CONF_ERROR;
+    if (!(conf->methods & NGX_HTTP_GET)) {
+        ngx_str_set(&conf->allow, "POST, OPTIONS");
+
+    } else if (!(conf->methods & NGX_HTTP_POST)) {
+        ngx_str_set(&conf->allow, "GET, HEAD, OPTIONS");
+
+    } else {
+        ngx_str_set(&conf->allow, "GET, HEAD, POST, OPTIONS");
     }
-
-    conf->allow.data = p;
-
-    p = ngx_sprintf(p, "%s%sOPTIONS",
-                    (conf->methods & NGX_HTTP_GET) ? "GET, HEAD, " : "",
-                    (conf->methods & NGX_HTTP_POST) ? "POST, " : "");
-
-    conf->allow.len = p - conf->allow.data;
-
-    return NGX_CONF_OK;
 }
 
 

@@ -26,17 +26,9 @@ static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
 /* parameters of a token request that an error may repeat in the log */
 
 static char  *ngx_http_token_public_params[] = {
-    "grant_type",
-    "client_id",
-    "client_assertion_type",
-    "scope",
-    "audience",
-    "resource",
-    "username",
-    "actor_token_type",
-    "requested_token_type",
-    "subject_token_type",
-    NULL
+    "grant_type", "client_id", "client_assertion_type", "scope", "audience",
+    "resource", "username", "actor_token_type", "requested_token_type",
+    "subject_token_type", NULL
 };
 
 

@@ -85,9 +85,6 @@ ngx_http_token_fetch_upstream(ngx_http_token_fetch_t *fetch)
     sr = fetch->subrequest;
     states = sr->upstream_states;
 
-    fetch->upstream_status = 0;
-    fetch->upstream_time = 0;
-
     if (states == NULL || states->nelts == 0) {
         return;
     }

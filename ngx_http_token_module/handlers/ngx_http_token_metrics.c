@@ -11,37 +11,34 @@
 
 typedef struct ngx_http_token_metric_s  ngx_http_token_metric_t;
 
-typedef u_char *(*ngx_http_token_metric_pt)(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
+/* the text that is written, and what the next series in it is about */
+
+typedef struct {
+    u_char                         *p;
+    u_char                         *last;
+    ngx_http_token_metric_t        *metric;
+    ngx_http_token_view_t          *view;
+    ngx_http_token_state_t         *state;
+    ngx_http_token_endpoint_t      *endpoint;  /* NULL if it is the zone */
+} ngx_http_token_series_t;
+
 
 struct ngx_http_token_metric_s {
     char                           *name;
     char                           *type;
     char                           *help;
     ngx_uint_t                      per_endpoint;
-    ngx_http_token_metric_pt        write;
+    void                          (*write)(ngx_http_token_series_t *s);
 };
 
 
-static u_char *ngx_http_token_status_labels(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, char *suffix,
-    ngx_http_token_view_t *view, ngx_uint_t n);
-static u_char *ngx_http_token_metric_zone(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
-static u_char *ngx_http_token_metric_requests(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
-static u_char *ngx_http_token_metric_endpoint(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
-static u_char *ngx_http_token_metric_fetches(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
-static u_char *ngx_http_token_metric_duration(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n);
+static void ngx_http_token_metric_line(ngx_http_token_series_t *s,
+    char *suffix, const char *fmt, ...);
+static void ngx_http_token_metric_zone(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_requests(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_endpoint(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_fetches(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_duration(ngx_http_token_series_t *s);
 
 
 static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
@@ -82,185 +79,163 @@ ngx_http_token_status_text(u_char *p, u_char *last,
 {
     ngx_uint_t                i, e;
     ngx_http_token_metric_t  *metric;
+    ngx_http_token_series_t   s;
+
+    s.p = p;
+    s.last = last;
 
     for (metric = ngx_http_token_metrics; metric->name; metric++) {
 
-        p = ngx_slprintf(p, last, "# HELP %s %s\n# TYPE %s %s\n",
-                         metric->name, metric->help,
-                         metric->name, metric->type);
+        s.metric = metric;
+        s.p = ngx_slprintf(s.p, last, "# HELP %s %s\n# TYPE %s %s\n",
+                           metric->name, metric->help,
+                           metric->name, metric->type);
 
         for (i = 0; i < n; i++) {
 
+            s.view = &views[i];
+            s.endpoint = NULL;
+
             if (!metric->per_endpoint) {
-                p = metric->write(p, last, metric, &views[i], 0);
+                metric->write(&s);
                 continue;
             }
 
             for (e = 0; e < views[i].sh.nendpoints; e++) {
-                p = metric->write(p, last, metric, &views[i], e);
+                s.endpoint = &views[i].sh.endpoints[e];
+                s.state = &views[i].states[e];
+
+                metric->write(&s);
             }
         }
     }
 
-    return p;
+    return s.p;
 }
 
 
-/* name, suffix, and the labels that every series has, open for more */
+/* name, suffix and the labels of every series, then more labels and a value */
 
-static u_char *
-ngx_http_token_status_labels(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, char *suffix,
-    ngx_http_token_view_t *view, ngx_uint_t n)
+static void
+ngx_http_token_metric_line(ngx_http_token_series_t *s, char *suffix,
+    const char *fmt, ...)
 {
-    ngx_http_token_endpoint_t  *endpoint;
+    u_char   *p, *last;
+    va_list   args;
 
-    p = ngx_slprintf(p, last, "%s%s{zone=\"", metric->name, suffix);
-    p = ngx_http_token_status_name(p, last, view->name.data, view->name.len);
+    last = s->last;
 
-    if (metric->per_endpoint) {
-        endpoint = &view->sh.endpoints[n];
+    p = ngx_slprintf(s->p, last, "%s%s{zone=\"", s->metric->name, suffix);
+    p = ngx_http_token_status_name(p, last, s->view->name.data,
+                                   s->view->name.len);
 
+    if (s->endpoint) {
         p = ngx_slprintf(p, last, "\",endpoint=\"");
-        p = ngx_http_token_status_name(p, last, endpoint->name, endpoint->len);
+        p = ngx_http_token_status_name(p, last, s->endpoint->name,
+                                       s->endpoint->len);
     }
 
-    return ngx_slprintf(p, last, "\"");
+    p = ngx_slprintf(p, last, "\"");
+
+    va_start(args, fmt);
+    s->p = ngx_vslprintf(p, last, fmt, args);
+    va_end(args);
 }
 
 
-static u_char *
-ngx_http_token_metric_zone(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n)
+static void
+ngx_http_token_metric_zone(ngx_http_token_series_t *s)
 {
     uint64_t  values[] = {
-        view->sh.entries, view->size, view->used, view->sh.evictions
+        s->view->sh.entries, s->view->size, s->view->used,
+        s->view->sh.evictions
     };
 
-    p = ngx_http_token_status_labels(p, last, metric, "", view, n);
-
-    return ngx_slprintf(p, last, "} %uL\n",
-                        values[metric - ngx_http_token_metrics]);
+    ngx_http_token_metric_line(s, "", "} %uL\n",
+                               values[s->metric - ngx_http_token_metrics]);
 }
 
 
-static u_char *
-ngx_http_token_metric_requests(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n)
+static void
+ngx_http_token_metric_requests(ngx_http_token_series_t *s)
 {
-    ngx_uint_t                  i;
-    ngx_http_token_endpoint_t  *endpoint;
+    char  *line = ",status=\"%s\"} %ui\n";
 
-    static char  *status[] = { "hit", "miss", "wait", "reject" };
-
-    endpoint = &view->sh.endpoints[n];
-
-    ngx_uint_t  values[] = {
-        endpoint->hits, endpoint->misses, endpoint->waits, endpoint->rejects
-    };
-
-    for (i = 0; i < 4; i++) {
-        p = ngx_http_token_status_labels(p, last, metric, "", view, n);
-        p = ngx_slprintf(p, last, ",status=\"%s\"} %ui\n", status[i],
-                         values[i]);
-    }
-
-    return p;
+    ngx_http_token_metric_line(s, "", line, "hit", s->endpoint->hits);
+    ngx_http_token_metric_line(s, "", line, "miss", s->endpoint->misses);
+    ngx_http_token_metric_line(s, "", line, "wait", s->endpoint->waits);
+    ngx_http_token_metric_line(s, "", line, "reject", s->endpoint->rejects);
 }
 
 
-static u_char *
-ngx_http_token_metric_endpoint(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n)
+static void
+ngx_http_token_metric_endpoint(ngx_http_token_series_t *s)
 {
-    int64_t                  value;
-    ngx_http_token_state_t  *state;
+    char     *name;
+    int64_t   value;
 
-    state = &view->states[n];
+    name = s->metric->name;
 
-    if (ngx_strcmp(metric->name, "token_proxy_refreshes_total") == 0) {
-        value = view->sh.endpoints[n].refreshes;
+    if (ngx_strcmp(name, "token_proxy_refreshes_total") == 0) {
+        value = s->endpoint->refreshes;
 
-    } else if (ngx_strcmp(metric->name, "token_proxy_tokens") == 0) {
-        value = state->tokens;
+    } else if (ngx_strcmp(name, "token_proxy_tokens") == 0) {
+        value = s->state->tokens;
 
-    } else if (ngx_strcmp(metric->name, "token_proxy_backoff_entries") == 0) {
-        value = state->backoffs;
+    } else if (ngx_strcmp(name, "token_proxy_backoff_entries") == 0) {
+        value = s->state->backoffs;
 
     } else {
 
         /* there is no expiry where there is no token */
 
-        if (state->earliest == 0) {
-            return p;
+        if (s->state->earliest == 0) {
+            return;
         }
 
-        value = (state->earliest - view->now) / 1000;
+        value = (s->state->earliest - s->view->now) / 1000;
     }
 
-    p = ngx_http_token_status_labels(p, last, metric, "", view, n);
-
-    return ngx_slprintf(p, last, "} %L\n", value);
+    ngx_http_token_metric_line(s, "", "} %L\n", value);
 }
 
 
-static u_char *
-ngx_http_token_metric_fetches(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n)
+static void
+ngx_http_token_metric_fetches(ngx_http_token_series_t *s)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
-        p = ngx_http_token_status_labels(p, last, metric, "", view, n);
-        p = ngx_slprintf(p, last, ",outcome=\"%s\"} %ui\n",
-                         ngx_http_token_outcome_names[i],
-                         view->sh.endpoints[n].outcomes[i]);
+        ngx_http_token_metric_line(s, "", ",outcome=\"%s\"} %ui\n",
+                                   ngx_http_token_outcome_names[i],
+                                   s->endpoint->outcomes[i]);
     }
-
-    return p;
 }
 
 
-static u_char *
-ngx_http_token_metric_duration(u_char *p, u_char *last,
-    ngx_http_token_metric_t *metric, ngx_http_token_view_t *view,
-    ngx_uint_t n)
+static void
+ngx_http_token_metric_duration(ngx_http_token_series_t *s)
 {
-    ngx_uint_t                  i, count;
-    ngx_msec_t                  bound;
-    ngx_http_token_endpoint_t  *endpoint;
+    ngx_uint_t  i, count;
+    ngx_msec_t  bound;
 
-    endpoint = &view->sh.endpoints[n];
     count = 0;
 
-    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS; i++) {
-
-        count += endpoint->buckets[i];
-
-        p = ngx_http_token_status_labels(p, last, metric, "_bucket", view, n);
-
-        if (i == NGX_HTTP_TOKEN_BUCKETS - 1) {
-            p = ngx_slprintf(p, last, ",le=\"+Inf\"} %ui\n", count);
-            break;
-        }
-
+    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS - 1; i++) {
+        count += s->endpoint->buckets[i];
         bound = ngx_http_token_stats_bounds[i];
 
-        p = ngx_slprintf(p, last, ",le=\"%M.%03M\"} %ui\n", bound / 1000,
-                         bound % 1000, count);
+        ngx_http_token_metric_line(s, "_bucket", ",le=\"%M.%03M\"} %ui\n",
+                                   bound / 1000, bound % 1000, count);
     }
 
-    p = ngx_http_token_status_labels(p, last, metric, "_sum", view, n);
-    p = ngx_slprintf(p, last, "} %uL.%03uL\n", endpoint->duration / 1000,
-                     endpoint->duration % 1000);
+    count += s->endpoint->buckets[i];
 
-    p = ngx_http_token_status_labels(p, last, metric, "_count", view, n);
-
-    return ngx_slprintf(p, last, "} %ui\n", count);
+    ngx_http_token_metric_line(s, "_bucket", ",le=\"+Inf\"} %ui\n", count);
+    ngx_http_token_metric_line(s, "_sum", "} %uL.%03uL\n",
+                               s->endpoint->duration / 1000,
+                               s->endpoint->duration % 1000);
+    ngx_http_token_metric_line(s, "_count", "} %ui\n", count);
 }
 
 

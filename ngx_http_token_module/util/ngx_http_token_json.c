@@ -2,9 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * JSON: reads an object, and writes one of chosen members.  One pass checks
- * every byte by RFC 8259 and finds the members.  Their bytes are written as
- * they were read, so that numbers keep their digits and strings their escapes.
+ * Reads a JSON object.  One pass checks every byte by RFC 8259 and finds the
+ * members.
  */
 
 
@@ -13,7 +12,6 @@
 
 #define NGX_HTTP_TOKEN_MAX_MEMBERS   256
 #define NGX_HTTP_TOKEN_MAX_DEPTH     1000       /* of a member's value */
-#define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
 
 
 /* a text that is being read */
@@ -585,168 +583,4 @@ ngx_http_token_json_next(ngx_http_token_json_t *j)
     }
 
     return 0;
-}
-
-
-ngx_http_token_member_t *
-ngx_http_token_json_find(ngx_array_t *members, char *name)
-{
-    size_t                    len;
-    ngx_uint_t                i;
-    ngx_http_token_member_t  *m;
-
-    m = members->elts;
-    len = ngx_strlen(name);
-
-    for (i = 0; i < members->nelts; i++) {
-        if (m[i].name.len == len
-            && ngx_memcmp(m[i].name.data, name, len) == 0)
-        {
-            return &m[i];
-        }
-    }
-
-    return NULL;
-}
-
-
-int64_t
-ngx_http_token_json_lifetime(ngx_array_t *members)
-{
-    char                     *end;
-    double                    n;
-    size_t                    i;
-    ngx_str_t                *text;
-    ngx_http_token_member_t  *m;
-
-    m = ngx_http_token_json_find(members, "expires_in");
-
-    if (m == NULL) {
-        return -1;
-    }
-
-    text = m->is_string ? &m->string : &m->value;
-
-    n = ngx_atoi(text->data, text->len);
-
-    if (n == NGX_ERROR) {
-
-        /* strtod() takes "inf", "0x10" and white space as well */
-
-        for (i = 0; i < text->len; i++) {
-            if (ngx_strchr("0123456789.+-eE", text->data[i]) == NULL) {
-                return 0;
-            }
-        }
-
-        /* a quote, a brace or a comma follows, which end a number */
-
-        n = strtod((char *) text->data, &end);
-
-        if ((u_char *) end != text->data + text->len) {
-            return 0;
-        }
-    }
-
-    if (n <= 0) {
-        return 0;
-    }
-
-    return (n < NGX_HTTP_TOKEN_MAX_LIFETIME)
-           ? (int64_t) (n * 1000)
-           : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
-}
-
-
-ngx_int_t
-ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
-    ngx_array_t *fields, ngx_str_t *text)
-{
-    text->data = ngx_pnalloc(pool, ngx_http_token_json_size(members));
-    if (text->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    text->len = ngx_http_token_json_write(text->data, members, fields, NULL)
-                - text->data;
-
-    return NGX_OK;
-}
-
-
-size_t
-ngx_http_token_json_size(ngx_array_t *members)
-{
-    size_t                    len;
-    ngx_uint_t                i;
-    ngx_http_token_member_t  *m;
-
-    len = sizeof("{}") - 1;
-
-    m = members->elts;
-
-    for (i = 0; i < members->nelts; i++) {
-        len += m[i].key.len + m[i].value.len + sizeof(":,") - 1;
-    }
-
-    return len;
-}
-
-
-u_char *
-ngx_http_token_json_write(u_char *p, ngx_array_t *members, ngx_array_t *fields,
-    ngx_http_token_span_t *spans)
-{
-    u_char                   *text;
-    ngx_str_t                *field;
-    ngx_uint_t                i, n;
-    ngx_http_token_member_t  *m, *member;
-
-    text = p;
-
-    m = members->elts;
-    field = fields->elts;
-    n = fields->nelts ? fields->nelts : members->nelts;
-
-    *p++ = '{';
-
-    for (i = 0; i < n; i++) {
-
-        member = fields->nelts
-                 ? ngx_http_token_json_find(members, (char *) field[i].data)
-                 : &m[i];
-
-        if (member == NULL) {
-            continue;
-        }
-
-        if (p != text + 1) {
-            *p++ = ',';
-        }
-
-        p = ngx_http_token_json_write_member(p, text, member,
-                                             spans ? &spans[member - m] : NULL);
-    }
-
-    *p++ = '}';
-
-    return p;
-}
-
-
-u_char *
-ngx_http_token_json_write_member(u_char *p, u_char *text,
-    ngx_http_token_member_t *member, ngx_http_token_span_t *span)
-{
-    if (span) {
-        span->key = p - text;
-        span->key_len = member->key.len;
-        span->value = span->key + member->key.len + 1;
-        span->value_len = member->value.len;
-    }
-
-    p = ngx_cpymem(p, member->key.data, member->key.len);
-    *p++ = ':';
-
-    return ngx_cpymem(p, member->value.data, member->value.len);
 }
