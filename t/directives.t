@@ -34,6 +34,8 @@ for my $name (@proxy, @proxy_fields) {
 push @cases, ['proxy', $_, 'set', '', qr/another type of directive/]
     for @proxy_fields;
 
+push @cases, ['proxy', 'proxy_pass', 'set', '', qr/no content handler for/];
+
 for my $module (sort keys %field) {
     my $bearer = "location / { token_proxy_bearer /token; ${module}_pass 127.0.0.1:1; }";
 

@@ -227,7 +227,11 @@ void *ngx_http_token_proxy_field(ngx_conf_t *cf, void *conf, char *name,
 char *ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module,
     void *conf, char *name, char *value);
 
-/* The same of the proxy module. */
+/* The same of a "..._pass", with the content handler that it sets. */
+char *ngx_http_token_set_pass(ngx_conf_t *cf, ngx_module_t *module,
+    void *conf, char *name, char *value, ngx_http_handler_pt *handler);
+
+/* The same of another directive of the proxy module. */
 char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 

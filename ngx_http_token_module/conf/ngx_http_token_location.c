@@ -281,18 +281,11 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
 }
 
 
-/*
- * The setter makes its handler that of the location in which it stands: this
- * one, whose name is the path of a token request, and is replaced by the URL's.
- */
-
 static char *
 ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
-    char                      *rv, *url, *path;
-    ngx_http_conf_ctx_t       *saved, ctx;
-    ngx_http_core_loc_conf_t   clcf;
+    char  *url, *path;
 
     url = "$token_proxy_internal_endpoint";
 
@@ -308,28 +301,8 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
         }
     }
 
-    saved = cf->ctx;
-    ctx = *saved;
-
-    ctx.loc_conf = ngx_http_token_copy_conf(cf, saved->loc_conf);
-    if (ctx.loc_conf == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
-    ngx_str_set(&clcf.name, "/");
-
-    ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
-
-    cf->ctx = &ctx;
-
-    rv = ngx_http_token_proxy_set(cf, conf, "proxy_pass", url);
-
-    cf->ctx = saved;
-
-    tlcf->proxy_handler = clcf.handler;
-
-    return rv;
+    return ngx_http_token_set_pass(cf, &ngx_http_proxy_module, conf,
+                                   "proxy_pass", url, &tlcf->proxy_handler);
 }
 
 

@@ -451,6 +451,59 @@ ngx_http_token_set_directive(ngx_conf_t *cf, ngx_module_t *module, void *conf,
 }
 
 
+/*
+ * A content handler is a static function of its module, which the setter of its
+ * "..._pass" gives to the location: here to one that is thrown away.  The name
+ * "/" is the path of a token request, which proxy_pass replaces by the URL's.
+ */
+
+char *
+ngx_http_token_set_pass(ngx_conf_t *cf, ngx_module_t *module, void *conf,
+    char *name, char *value, ngx_http_handler_pt *handler)
+{
+    char                      *rv;
+    ngx_http_conf_ctx_t       *saved, ctx;
+    ngx_http_core_loc_conf_t   clcf;
+
+    saved = cf->ctx;
+    ctx = *saved;
+
+    ctx.loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    if (ctx.loc_conf == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
+    ngx_str_set(&clcf.name, "/");
+
+    ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
+
+    cf->ctx = &ctx;
+
+    rv = ngx_http_token_set_directive(cf, module, conf, name, value);
+
+    cf->ctx = saved;
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (clcf.handler == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "nginx has no content handler for \"%s\" of \"%s\"",
+                           name, module->name);
+        return NGX_CONF_ERROR;
+    }
+
+    *handler = clcf.handler;
+
+    return NGX_CONF_OK;
+}
+
+
 char *
 ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
 {

@@ -93,36 +93,12 @@ ngx_http_token_upstream_modules_init(ngx_conf_t *cf)
 }
 
 
-/*
- * A content handler is a static function of its module: its "..._pass" sets it
- * in a location that is thrown away.
- */
-
 static char *
 ngx_http_token_upstream_module_init(ngx_conf_t *cf,
     ngx_http_token_upstream_module_t *um)
 {
-    void                      *conf;
-    char                      *rv;
-    ngx_http_module_t         *module;
-    ngx_http_conf_ctx_t       *saved, ctx;
-    ngx_http_core_loc_conf_t   clcf;
-
-    saved = cf->ctx;
-    ctx = *saved;
-
-    ctx.loc_conf = ngx_palloc(cf->pool, ngx_http_max_module * sizeof(void *));
-    if (ctx.loc_conf == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
-               ngx_http_max_module * sizeof(void *));
-
-    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
-    ngx_str_set(&clcf.name, "/upstream");
-
-    ctx.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
+    void               *conf;
+    ngx_http_module_t  *module;
 
     module = um->module->ctx;
 
@@ -131,29 +107,10 @@ ngx_http_token_upstream_module_init(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    cf->ctx = &ctx;
-
     /* a name would make an upstream block */
 
-    rv = ngx_http_token_set_directive(cf, um->module, conf,
-                                      um->pass, "$host");
-
-    cf->ctx = saved;
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    if (clcf.handler == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "nginx has no content handler for \"%s\" of \"%s\"",
-                           um->pass, um->name);
-        return NGX_CONF_ERROR;
-    }
-
-    um->handler = clcf.handler;
-
-    return NGX_CONF_OK;
+    return ngx_http_token_set_pass(cf, um->module, conf, um->pass, "$host",
+                                   &um->handler);
 }
 
 
