@@ -139,7 +139,7 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
 
     if (!w->waiting) {
         w->result.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
-                                              : NGX_HTTP_TOKEN_CACHE_MISS;
+                                                 : NGX_HTTP_TOKEN_CACHE_MISS;
     }
 
     rc = ngx_http_token_wait(w, NGX_TIMER_INFINITE);

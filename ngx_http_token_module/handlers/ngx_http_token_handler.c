@@ -69,6 +69,10 @@ ngx_http_token_serve(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
+    if (tlcf->constant) {
+        return ngx_http_token_serve_request(r, &tlcf->request);
+    }
+
     request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
     if (request == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
