@@ -57,7 +57,7 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
 }
 
 
-/* NGX_OK if there is a result, good or bad */
+/* returns NGX_OK if there is a result, good or bad, NGX_AGAIN or NGX_ERROR */
 
 static ngx_int_t
 ngx_http_token_cache_try(ngx_http_token_waiter_t *w)

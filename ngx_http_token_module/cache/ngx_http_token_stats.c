@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Counting, under the lock that a lookup or the end of a fetch holds anyway.
+ * The counts of endpoints, changed under the lock that a lookup or the end of a
+ * fetch holds anyway.
  */
 
 

@@ -143,7 +143,7 @@ ngx_http_token_is_public(ngx_str_t *name)
 }
 
 
-/* claims or signature of a JWT */
+/* whether a text contains the claims or the signature of a JWT */
 
 static ngx_uint_t
 ngx_http_token_contains_part(ngx_str_t *text, ngx_str_t *token)

@@ -22,7 +22,7 @@ static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
 static void ngx_http_token_remove_headers(ngx_http_request_t *r);
 
 
-/* by outcome, the texts are fixed: what the endpoint said is for the log */
+/* by outcome; the texts are fixed: an endpoint's messages are logged only */
 
 static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 

@@ -64,7 +64,7 @@ ngx_http_token_origin_normalize(ngx_str_t *text, ngx_str_t *origin)
 
     origin->len = dst - origin->data;
 
-    /* "file://" and its like have no host; what the web is served by has one */
+    /* schemes such as "file" have no host, "http" and "https" need one */
 
     if (ngx_strncmp(dst - 3, "://", 3) == 0
         && (p < end || ngx_strncmp(origin->data, "http", 4) == 0))
