@@ -74,8 +74,8 @@ fuzz_one(fuzz_t *fz)
     others = fuzz_fields(fz);
 
     lifetime = 1 + fuzz_number(fz, 256) * 1000;
-    fz->tlcf.refresh_percent = fuzz_number(fz, 100);
-    fz->tlcf.refresh_before = 1000;
+    fz->tlcf.cache.refresh_percent = fuzz_number(fz, 100);
+    fz->tlcf.cache.refresh_before = 1000;
     fz->tlcf.fields = fields;
 
     text = fuzz_rest(fz);
@@ -123,12 +123,12 @@ fuzz_one(fuzz_t *fz)
 
     fuzz_check(ngx_http_token_stored_body(&fz->request, copy, &lookup)
                == NGX_OK);
-    fuzz_check(fuzz_equal(&lookup.answer, &wanted));
+    fuzz_check(fuzz_equal(&lookup.value, &wanted));
 
     fuzz_check(ngx_http_token_stored_compose(&fz->request, fields, copy,
                                              &lookup)
                == NGX_OK);
-    fuzz_check(fuzz_equal(&lookup.answer, &wanted));
+    fuzz_check(fuzz_equal(&lookup.value, &wanted));
 
     /* one that wants other fields */
 
@@ -141,10 +141,10 @@ fuzz_one(fuzz_t *fz)
     /* "*" has its own order: that of the endpoint, or of who stored it */
 
     if (others->nelts) {
-        fuzz_check(fuzz_equal(&lookup.answer, &wanted));
+        fuzz_check(fuzz_equal(&lookup.value, &wanted));
     }
 
-    fuzz_check(fuzz_json_check(lookup.answer.data, lookup.answer.len)
+    fuzz_check(fuzz_json_check(lookup.value.data, lookup.value.len)
                != FUZZ_JSON_INVALID);
 
     /* the token as a header has it, or none */
@@ -154,19 +154,19 @@ fuzz_one(fuzz_t *fz)
     fuzz_check(ngx_http_token_stored_token(&fz->request, copy, &lookup)
                == NGX_OK);
 
-    if (lookup.answer.len == 0) {
+    if (lookup.value.len == 0) {
         fuzz_check(token->string.len == 0
                    || !fuzz_printable(&token->string));
         return 0;
     }
 
-    fuzz_check(ngx_strncmp(lookup.answer.data, "DPoP ", scheme.len) == 0);
+    fuzz_check(ngx_strncmp(lookup.value.data, "DPoP ", scheme.len) == 0);
 
-    lookup.answer.data += scheme.len;
-    lookup.answer.len -= scheme.len;
+    lookup.value.data += scheme.len;
+    lookup.value.len -= scheme.len;
 
-    fuzz_check(fuzz_equal(&lookup.answer, &token->string));
-    fuzz_check(fuzz_printable(&lookup.answer));
+    fuzz_check(fuzz_equal(&lookup.value, &token->string));
+    fuzz_check(fuzz_printable(&lookup.value));
 
     return 0;
 }

@@ -41,6 +41,7 @@ fuzz_value(fuzz_t *fz, ngx_conf_t *cf, ngx_uint_t kind)
     char                    *rv, *wrong;
     size_t                   i;
     ngx_str_t                arg, content;
+    ngx_http_token_pos_t     pos;
     ngx_http_token_value_t   value;
 
     ngx_str_null(&content);
@@ -72,7 +73,10 @@ fuzz_value(fuzz_t *fz, ngx_conf_t *cf, ngx_uint_t kind)
         }
     }
 
-    rv = ngx_http_token_compile_value(cf, &arg, &value);
+    pos.file = (u_char *) "fuzz";
+    pos.line = 1;
+
+    rv = ngx_http_token_compile_value(cf, &pos, &arg, &value);
 
     fuzz_check(rv == NGX_CONF_OK || rv == NGX_CONF_ERROR);
 
