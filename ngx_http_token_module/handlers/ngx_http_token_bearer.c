@@ -209,7 +209,7 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
 }
 
 
-ngx_http_token_bearer_t *
+ngx_int_t
 ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
 {
     ngx_http_token_ctx_t     *parent;
@@ -220,12 +220,12 @@ ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
                        : NULL;
 
     if (parent == NULL || parent->bearer == NULL) {
-        return NULL;
+        return NGX_OK;
     }
 
     bearer = ngx_palloc(r->pool, sizeof(ngx_http_token_bearer_t));
     if (bearer == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     *bearer = *parent->bearer;
@@ -235,7 +235,7 @@ ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
 
     ctx->bearer = bearer;
 
-    return bearer;
+    return NGX_OK;
 }
 
 

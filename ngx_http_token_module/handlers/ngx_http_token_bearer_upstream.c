@@ -64,8 +64,8 @@ static ngx_http_token_bearer_grpc_t  ngx_http_token_bearer_grpc_codes[] = {
  * is there, or when ngx_http_upstream_cache() has returned NGX_BUSY.  So the
  * callback has to be replaced in any case.
  *
- * Read in nginx 1.22.1, 1.26.3, 1.30.6 and 1.31.5, and tested by
- * t/bearer_upstream.t:
+ * It rests on this in nginx 1.22.1 to 1.31.5, and t/bearer_upstream.t fails
+ * where that changes:
  *
  * - ngx_http_upstream_init_request(), ngx_http_upstream.c: returns at once if
  *   r->aio is set, before it has changed anything.
@@ -117,7 +117,13 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    bearer = ctx->bearer ? ctx->bearer : ngx_http_token_bearer_inherit(r, ctx);
+    if (ctx->bearer == NULL
+        && ngx_http_token_bearer_inherit(r, ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    bearer = ctx->bearer;
 
     if (bearer == NULL) {
 
@@ -161,8 +167,9 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
 
 
 /*
- * ngx_http_upstream_init() adds this event before anyone looks at r->aio, and
- * finalizes the request where it cannot.  Added here, it finds it there.
+ * ngx_http_upstream_init() adds this event before r->aio is looked at, and
+ * finalizes the request if that fails.  It must not do so inside of the content
+ * handler, which goes on with the request, and so the event is added before.
  */
 
 static ngx_int_t
@@ -627,8 +634,8 @@ ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
  * proxy_intercept_errors, which would take other statuses from the client as
  * well, and a redirect clears the contexts of all modules.
  *
- * Read in nginx 1.22.1, 1.26.3, 1.30.6 and 1.31.5, ngx_http_upstream.c, and
- * tested by t/bearer_upstream.t:
+ * It rests on this in ngx_http_upstream.c of nginx 1.22.1 to 1.31.5, and
+ * t/bearer_upstream.t fails where that changes:
  *
  * - The cleanup handler is ngx_http_upstream_cleanup(), which is called as
  *   ngx_http_upstream_create() calls it for an upstream that another replaces,

@@ -161,10 +161,10 @@ ngx_uint_t ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
 
 /*
  * A subrequest for a slice, or to update a cache in the background, starts at
- * the content phase, and takes the token of its parent.  Returns NULL if the
- * parent has none, or if memory is out.
+ * the content phase, and takes the token of its parent, if that has one.
+ * Returns NGX_OK or NGX_ERROR.
  */
-ngx_http_token_bearer_t *ngx_http_token_bearer_inherit(ngx_http_request_t *r,
+ngx_int_t ngx_http_token_bearer_inherit(ngx_http_request_t *r,
     ngx_http_token_ctx_t *ctx);
 
 
