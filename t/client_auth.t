@@ -47,11 +47,12 @@ add_block_preprocessor(sub {
     my $lines = $block->directives // return;
 
     $lines =~ s{(token_proxy_private_key\s+)(\w+)}{$1$dir/$2.key}g;
+    $lines = "token_proxy_endpoint  \$TEST_NGINX_ENDPOINT/ok;\n$lines"
+        if $lines !~ /token_proxy_endpoint/;
 
     $block->set_value(config => <<"END");
         location = /token {
             token_proxy           on;
-            token_proxy_endpoint  \$TEST_NGINX_ENDPOINT/ok;
             $lines
         }
 END
@@ -481,6 +482,7 @@ token_proxy_private_key  ed25519;
 
 === TEST 49: a certificate for the endpoint that is not there
 --- directives
+token_proxy_endpoint           https://localhost/token;
 token_proxy_auth_method        none;
 proxy_ssl_certificate          nowhere.crt;
 proxy_ssl_certificate_key      nowhere.key;
