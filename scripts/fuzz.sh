@@ -50,6 +50,7 @@ fuzz_callers() {
     export TEST_NGINX_LOAD_MODULES=$SO
     export TEST_NGINX_WORK=$BUILD/tests
     export CALLERS_REPORTS=$WORK/reports
+    export CALLERS_PATIENCE=15
 
     cd "$ROOT" || exit 1
     perl t/fuzz/callers.pl "$seconds" "${@:2:1}" || status=$?

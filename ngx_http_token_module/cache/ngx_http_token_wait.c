@@ -130,7 +130,7 @@ ngx_http_token_wait_client(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    if (tlcf->ignore_client_abort) {
+    if (tlcf->ignore_client_abort || r->post_action) {
         r->read_event_handler = ngx_http_block_reading;
         return NGX_OK;
     }

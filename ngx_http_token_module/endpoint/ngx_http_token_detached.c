@@ -150,14 +150,15 @@ ngx_http_token_detached_connection(ngx_log_t *log)
     ngx_str_set(&c->addr_text, "unix:");
 
     /*
-     * Active, so that the descriptor is not registered for events.  One of
-     * a connection that has just been closed, and was in the same place of
-     * nginx's list, may still come: it does nothing.
+     * Active, so that the descriptor is not registered for events, or where
+     * events are level-triggered, not removed.  An event of a connection that
+     * has just been closed, and was in the same place of nginx's list, may
+     * still come: it does nothing.
      */
 
     c->read->active = 1;
     c->read->handler = ngx_http_token_detached_event;
-    c->write->active = 1;
+    c->write->active = ((ngx_event_flags & NGX_USE_CLEAR_EVENT) != 0);
     c->write->ready = 1;
     c->write->handler = ngx_http_token_detached_event;
 

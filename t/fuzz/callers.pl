@@ -180,8 +180,9 @@ sub http {
 sub script {
     my ($callers, $linger) = @_;
 
-    # a page that is a file, with SSI: see above
-    my $location = pick(grep { $_->{name} ne 'ssi_set' } $callers->locations);
+    # a page that is a file, with SSI: see above; and what is closed at once,
+    # though not all was read: the client's answers may be lost with it
+    my $location = pick(grep { $_->{name} !~ /^(?:ssi_set|linger_off)/ } $callers->locations);
 
     # send_timeout against the speed of this machine: t/callers.t has it
     my @shapes = grep { $_->{name} ne 'reads nothing' } Token::Shapes->all;

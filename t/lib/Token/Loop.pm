@@ -32,7 +32,7 @@ use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_LINGER SO_RCVBUF SO_ERROR
     IPPROTO_TCP TCP_NODELAY pack_sockaddr_in inet_aton);
 use Time::HiRes qw(time);
 
-my $PATIENCE = 5;
+my $PATIENCE = $ENV{CALLERS_PATIENCE} // 5;
 my $address = inet_aton('127.0.0.1');
 
 
