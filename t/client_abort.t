@@ -4,7 +4,7 @@ use strict;
 use warnings;
 
 use lib 't/lib';
-use Test::More tests => 41;
+use Test::More tests => 44;
 use Token::Endpoint;
 use Token::Server;
 use Token::Util qw(settled slurp wait_for);
@@ -50,6 +50,16 @@ END
         location = /mirrored {
             mirror  /token;
             stub_status;
+        }
+
+        location = /then {
+            post_action  /report;
+            return       200  here;
+        }
+
+        location = /report {
+            token_proxy_bearer  /token;
+            proxy_pass          $url/report;
         }
 
         location = /status {
@@ -113,6 +123,18 @@ for my $path ('/token', '/kept') {
     ok(logged("$path 499 [-]"), "$path: 499 in the access log");
     is(active(), 0, "$path: the connection is gone");
     ok(soon(sub { sockets() == $before }, 2), "$path: so is that to the endpoint");
+}
+
+# What is done after an answer needs no client any more.
+{
+    $endpoint->reset;
+
+    my $socket = ask('/then');
+
+    like(scalar <$socket>, qr/ 200 /, '/then: the answer comes first');
+    close $socket;
+    ok(soon(sub { $endpoint->calls == 2 }), '/then: then the token is got, and the API called');
+    ok(soon(sub { active() == 0 }), '/then: the connection is gone');
 }
 
 # Many of them, in the middle of others who stay.
