@@ -324,8 +324,8 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
 
         for (header = ngx_http_token_own_headers; header->key.len; header++) {
 
-            if (ngx_http_token_equals_nocase(&h->key,
-                                             (char *) header->key.data))
+            if (h->key.len == header->key.len
+                && ngx_strcasecmp(h->key.data, header->key.data) == 0)
             {
                 h->hash = 0;
             }
