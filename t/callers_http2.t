@@ -620,6 +620,17 @@ sub sockets {
 $nginx->start;
 connections();
 
+# The tokens that are there before all.
+{
+    my $client = Token::Http2->connect(port => $port);
+
+    $client->request("/hit?k=hit&delay=$_") for 0, $SLOW;
+    ok(Token::Http2::run($LIMIT, sub { !$client->open_streams }, $client),
+        'tokens are fetched');
+    $client->close;
+    wait_for { connections() == 1 } $LIMIT;
+}
+
 my @workers = $nginx->workers;
 my @ways = ('', 'late', Token::Http2->has_tls ? 'TLS' : ());
 my $before = settled { sockets() };
