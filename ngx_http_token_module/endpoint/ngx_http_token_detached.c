@@ -53,6 +53,14 @@ ngx_http_token_detached_create(ngx_http_connection_t *hc, ngx_str_t *uri,
     c->read->handler = shutdown;
 
     /*
+     * nginx tells events of a descriptor from those of the one before by a
+     * single bit: a connection that was used twice while events of one
+     * epoll_wait() are handled gets those of a client that has left
+     */
+
+    c->write->handler = shutdown;
+
+    /*
      * nginx writes request headers and the values of variables to a debug log:
      * these are secrets
      */
