@@ -53,14 +53,6 @@ ngx_http_token_detached_create(ngx_http_connection_t *hc, ngx_str_t *uri,
     c->read->handler = shutdown;
 
     /*
-     * nginx tells events of a descriptor from those of the one before by a
-     * single bit: a connection that was used twice while events of one
-     * epoll_wait() are handled gets those of a client that has left
-     */
-
-    c->write->handler = shutdown;
-
-    /*
      * nginx writes request headers and the values of variables to a debug log:
      * these are secrets
      */
@@ -159,9 +151,10 @@ ngx_http_token_detached_connection(ngx_log_t *log)
 
     /*
      * Active, so that the descriptor is not registered for events, or where
-     * events are level-triggered, not removed.  An event of a connection that
-     * has just been closed, and was in the same place of nginx's list, may
-     * still come: it does nothing.
+     * events are level-triggered, not removed.  nginx tells the events of
+     * a connection from those of the one before it, in the same place of its
+     * list, by a single bit: those of a client that has left may still come,
+     * and do nothing.
      */
 
     c->read->active = 1;
