@@ -235,5 +235,8 @@ char *ngx_http_token_set_pass(ngx_conf_t *cf, ngx_module_t *module,
 char *ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name,
     char *value);
 
+/* A copy of the configurations of all modules at one level, or NULL. */
+void **ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf);
+
 
 #endif /* _NGX_HTTP_TOKEN_CONF_H_INCLUDED_ */

@@ -24,7 +24,6 @@
 #include "ngx_http_token_conf.h"
 
 
-static void **ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf);
 static void *ngx_http_token_default_conf(ngx_conf_t *cf,
     ngx_http_module_t *module);
 static char *ngx_http_token_location_init_fetch(ngx_conf_t *cf,
@@ -97,23 +96,6 @@ ngx_http_token_location_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     }
 
     return ngx_http_token_location_init_fetch(cf, tlcf);
-}
-
-
-/* the configurations of all modules at one level */
-
-static void **
-ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf)
-{
-    void  **copy;
-
-    copy = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
-
-    if (copy) {
-        ngx_memcpy(copy, conf, sizeof(void *) * ngx_http_max_module);
-    }
-
-    return copy;
 }
 
 

@@ -468,13 +468,10 @@ ngx_http_token_set_pass(ngx_conf_t *cf, ngx_module_t *module, void *conf,
     saved = cf->ctx;
     ctx = *saved;
 
-    ctx.loc_conf = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+    ctx.loc_conf = ngx_http_token_copy_conf(cf, saved->loc_conf);
     if (ctx.loc_conf == NULL) {
         return NGX_CONF_ERROR;
     }
-
-    ngx_memcpy(ctx.loc_conf, saved->loc_conf,
-               sizeof(void *) * ngx_http_max_module);
 
     ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
     ngx_str_set(&clcf.name, "/");
@@ -509,4 +506,19 @@ ngx_http_token_proxy_set(ngx_conf_t *cf, void *conf, char *name, char *value)
 {
     return ngx_http_token_set_directive(cf, &ngx_http_proxy_module, conf, name,
                                         value);
+}
+
+
+void **
+ngx_http_token_copy_conf(ngx_conf_t *cf, void **conf)
+{
+    void  **copy;
+
+    copy = ngx_palloc(cf->pool, sizeof(void *) * ngx_http_max_module);
+
+    if (copy) {
+        ngx_memcpy(copy, conf, sizeof(void *) * ngx_http_max_module);
+    }
+
+    return copy;
 }
