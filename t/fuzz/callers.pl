@@ -86,7 +86,8 @@ sub play_round {
     my $workers = 1 + int rand 2;
     my $http = http();
     my $linger = pick(1, 3);
-    my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s");
+    my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s",
+        send_timeout => '15s');
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
         listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
             'sndbuf=64k rcvbuf=8k'));
@@ -184,7 +185,8 @@ sub script {
     # though not all was read: the client's answers may be lost with it
     my $location = pick(grep { $_->{name} !~ /^(?:ssi_set|linger_off)/ } $callers->locations);
 
-    # send_timeout against the speed of this machine: t/callers.t has it
+    # send_timeout against the speed of this machine: t/callers.t has it. nginx
+    # ends a page whose SSI includes take longer, too, so it is long here.
     my @shapes = grep { $_->{name} ne 'reads nothing' } Token::Shapes->all;
     my $script;
 

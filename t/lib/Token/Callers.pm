@@ -267,7 +267,7 @@ sub configuration {
     lingering_time         60s;
     client_header_timeout  3s;
     client_body_timeout    2s;
-    send_timeout           2s;
+    send_timeout           @{[ $self->{send_timeout} // '2s' ]};
     keepalive_timeout      10s;
     client_max_body_size   4m;
     proxy_read_timeout     @{[ $self->{read_timeout} // "4s" ]};
