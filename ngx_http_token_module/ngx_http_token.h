@@ -15,6 +15,9 @@
 #include <ngx_http.h>
 
 
+#define NGX_HTTP_TOKEN_VERSION  "0.1.0"
+
+
 /* how the client authenticates itself to the endpoint, RFC 6749 2.3 */
 
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC  0
@@ -37,7 +40,7 @@ typedef struct {
 } ngx_http_token_pos_t;
 
 
-/* VALUE: a literal, env:NAME, file:PATH, or a string with variables */
+/* VALUE: env:NAME, file:PATH, literal:TEXT, or a string, with variables */
 
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
@@ -125,6 +128,7 @@ typedef struct {
     ngx_http_token_value_t         *client_secret;
     ngx_uint_t                      method;
     ngx_uint_t                      form;     /* encoding=form */
+    ngx_uint_t                      encoding; /* encoding= was written */
     ngx_str_t                       alg_name; /* alg= */
     ngx_http_token_key_t           *private_key;
     ngx_str_t                       key_id;
@@ -266,6 +270,8 @@ struct ngx_http_token_fetch_s {
 
     ngx_uint_t                      outcome;
     ngx_array_t                    *members;         /* of the answer, if OK */
+    int64_t                         lifetime;        /* of the token, in ms;
+                                                        -1 if not known */
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
@@ -307,6 +313,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
+    void                           *level_proxy;  /* of the proxy module */
+    ngx_array_t                    *headers;      /* proxy_set_header of the
+                                                     location itself */
     ngx_uint_t                      ignore_client_abort;
     ngx_http_handler_pt             proxy_handler;
     void                          **loc_conf;
@@ -332,10 +341,20 @@ typedef struct {
 } ngx_http_token_check_t;
 
 
+/* a variable that a VALUE names */
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       directive;
+    ngx_http_token_pos_t            pos;
+} ngx_http_token_name_t;
+
+
 typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */
 } ngx_http_token_main_conf_t;
 

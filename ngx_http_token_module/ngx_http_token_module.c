@@ -356,6 +356,10 @@ ngx_http_token_init(ngx_conf_t *cf)
 
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
+    if (ngx_http_token_check_names(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (!tmcf->used) {
 
         /* the module is loaded, but not used: nothing changes */
@@ -434,6 +438,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
                           sizeof(ngx_http_token_check_t))
            != NGX_OK
         || ngx_array_init(&tmcf->zones, cf->pool, 2, sizeof(ngx_shm_zone_t *))
+           != NGX_OK
+        || ngx_array_init(&tmcf->names, cf->pool, 4,
+                          sizeof(ngx_http_token_name_t))
            != NGX_OK)
     {
         return NULL;

@@ -29,26 +29,28 @@ my %cases = (
     absurd_s    => ['"1e400"', $YEARS],
     digits      => ['9' x 400, $YEARS],
 
-    # not cached
+    # no lifetime at all
     zero        => ['0', 0],
     zero_s      => ['"0"', 0],
     minus_zero  => ['-0', 0],
     tiny        => ['1e-400', 0],
-    negative    => ['-1', 0],
-    negative_s  => ['"-3600"', 0],
-    minus       => ['-1e400', 0],
-    null        => ['null', 0],
-    true        => ['true', 0],
-    array       => ['[3600]', 0],
-    object      => ['{"a":3600}', 0],
-    empty       => ['""', 0],
-    words       => ['"soon"', 0],
-    units       => ['"3600s"', 0],
-    hex         => ['"0x10"', 0],
-    inf         => ['"inf"', 0],
-    nan         => ['"nan"', 0],
-    space       => ['" 3600"', 0],
-    date        => ['"2030-01-01T00:00:00Z"', 0],
+
+    # no number, or one that says nothing: as if there were none
+    negative    => ['-1', undef],
+    negative_s  => ['"-3600"', undef],
+    minus       => ['-1e400', undef],
+    null        => ['null', undef],
+    true        => ['true', undef],
+    array       => ['[3600]', undef],
+    object      => ['{"a":3600}', undef],
+    empty       => ['""', undef],
+    words       => ['"soon"', undef],
+    units       => ['"3600s"', undef],
+    hex         => ['"0x10"', undef],
+    inf         => ['"inf"', undef],
+    nan         => ['"nan"', undef],
+    space       => ['" 3600"', undef],
+    date        => ['"2030-01-01T00:00:00Z"', undef],
 );
 
 my $nginx = Token::Server->new(
@@ -73,7 +75,8 @@ my $nginx = Token::Server->new(
 for my $name (sort keys %cases) {
     my ($value, $lifetime) = @{ $cases{$name} };
 
-    # A default is for answers without a lifetime, not for wrong ones.
+    # A default is for answers that tell no lifetime, or nothing that can be
+    # read.
     for my $suffix ('', '_ttl') {
         my ($miss, $hit) = twice("$name$suffix", $value);
 
@@ -84,6 +87,12 @@ for my $name (sort keys %cases) {
                 "$name$suffix: \$token_proxy_expires_in of a fetch");
             like($miss->{content}, qr/"expires_in":\Q$value\E[,}]/,
                 "$name$suffix: the first caller gets it as it was sent");
+
+        } elsif (!defined $lifetime && $suffix) {
+            is(status($hit), 'HIT', "$name$suffix: cached");
+            is(token($hit), token($miss), "$name$suffix: for the default");
+            is(in_range($hit->{headers}{'x-expires'}, 98, 100), 1,
+                "$name$suffix: the lifetime is the default");
 
         } else {
             is(status($hit), 'MISS', "$name$suffix: not cached");

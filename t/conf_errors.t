@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token tests => 268;
+use Token tests => 266;
 use Token::Util qw(slurp);
 
 # Sections of this file:
@@ -231,12 +231,16 @@ token_proxy_endpoint  http://127.0.0.1/token;
 
 
 
-=== TEST 22: a field that nobody knows
---- inside
-token_proxy_endpoint  http://127.0.0.1/token;
-            token_proxy_fields    access_token acces_token;
---- says
-unknown field "acces_token" in "token_proxy_fields", use "*" alone for every member of an answer
+=== TEST 22: a field that nobody has registered is a warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        token_proxy_fields    access_token merchant_id;
+    }
+--- error_code: 405
+--- error_log eval
+qr{\[warn\].*field "merchant_id" in "token_proxy_fields" is no registered name of a token answer in \S+/nginx\.conf:\d+}
 
 
 
@@ -245,7 +249,7 @@ unknown field "acces_token" in "token_proxy_fields", use "*" alone for every mem
 token_proxy_endpoint  http://127.0.0.1/token;
             token_proxy_fields    access_token *;
 --- says
-unknown field "*" in "token_proxy_fields", use "*" alone for every member of an answer
+invalid field "*" in "token_proxy_fields", use "*" alone for every member of an answer
 
 
 
@@ -263,7 +267,7 @@ duplicate field "scope" in "token_proxy_fields"
 token_proxy_endpoint  http://127.0.0.1/token;
             token_proxy_fields    "";
 --- says
-unknown field "" in "token_proxy_fields", use "*" alone for every member of an answer
+invalid field "" in "token_proxy_fields", use "*" alone for every member of an answer
 
 
 

@@ -97,7 +97,7 @@ my @FAULTS = (
         invalid => qr/is not a JSON object/],
     [infinite => sub { send_all($_[0], "$HEAD\r\n{\"access_token\":\"a-token\",\"expires_in\":1e400}") },
         ok => undef],
-    [many_headers => sub { send_all($_[0], "HTTP/1.1 200 OK\r\n", "X: y\r\n" x 20_000, "\r\n$TOKEN") },
+    [many_headers => sub { send_all($_[0], "HTTP/1.1 200 OK\r\n", "X: y\r\n" x 200_000, "\r\n$TOKEN") },
         unreachable => qr/upstream sent too big header/],
 );
 

@@ -43,6 +43,9 @@ add_block_preprocessor(sub {
 sub received {
     my ($body, @headers) = @_;
 
+    push @headers, 'User-Agent: ngx_http_token_module/0.1.0'
+        unless grep { /^User-Agent:/ } @headers;
+
     return join '', "POST /oauth2/token HTTP/1.1\r\n",
         (map { "$_\r\n" } @headers,
             'Content-Type: application/x-www-form-urlencoded',
@@ -258,28 +261,34 @@ Content-Length: 71
 
 
 
-=== TEST 13: the user's own headers arrive from server level
+=== TEST 13: headers of outer levels do not arrive
+--- http_config
+    proxy_set_header  X-Http  of-http;
 --- config
-    proxy_set_header  X-Server    of-the-server;
+    proxy_set_header  Host               $host;
+    proxy_set_header  X-Real-IP          $remote_addr;
+    proxy_set_header  X-Forwarded-For    $proxy_add_x_forwarded_for;
+    proxy_set_header  X-Forwarded-Proto  $scheme;
 
     location = /token {
         token_proxy           on;
         token_proxy_endpoint  http://idp/oauth2/token;
     }
---- tcp_query eval
-::received('grant_type=client_credentials', 'X-Server: of-the-server')
+--- more_headers
+X-Forwarded-For: 192.0.2.1
+--- tcp_query eval: ::received('grant_type=client_credentials')
 
 
 
 === TEST 14: variables of the user's headers know no caller
 --- config
-    proxy_set_header  Cookie        $http_cookie;
-    proxy_set_header  X-Arg         $arg_a;
-    proxy_set_header  X-Args        $args;
-    proxy_set_header  X-Forwarded   $http_x_forwarded_for;
-    proxy_set_header  X-Host        $host;
-
     location = /token {
+        proxy_set_header  Cookie        $http_cookie;
+        proxy_set_header  X-Arg         $arg_a;
+        proxy_set_header  X-Args        $args;
+        proxy_set_header  X-Forwarded   $http_x_forwarded_for;
+        proxy_set_header  X-Host        $host;
+
         token_proxy           on;
         token_proxy_endpoint  http://idp/oauth2/token;
     }
@@ -308,11 +317,11 @@ X-Forwarded-For: 192.0.2.1
 
 === TEST 16: variables of the connection and the request line are not the caller's
 --- config
-    proxy_set_header  X-Method   $request_method;
-    proxy_set_header  X-Uri      $request_uri;
-    proxy_set_header  X-Address  $remote_addr;
-
     location = /token {
+        proxy_set_header  X-Method   $request_method;
+        proxy_set_header  X-Uri      $request_uri;
+        proxy_set_header  X-Address  $remote_addr;
+
         token_proxy           on;
         token_proxy_endpoint  http://idp/oauth2/token;
     }
@@ -352,11 +361,10 @@ Host: of-the-caller.example
 
 
 
-=== TEST 19: the Host header names the endpoint's port, with $http_host at server level
+=== TEST 19: the Host header names the endpoint's port, with $http_host
 --- config
-    proxy_set_header  Host  $http_host;
-
     location = /token {
+        proxy_set_header      Host  $http_host;
         token_proxy           on;
         token_proxy_endpoint  $TEST_NGINX_ENDPOINT/echo;
         token_proxy_fields    *;
@@ -380,19 +388,19 @@ Host: of-the-caller.example
 
 === TEST 21: the module's headers win over the user's
 --- config
-    proxy_set_header  authorization      "Basic of-the-user";
-    proxy_set_header  Content-Type       application/json;
-    proxy_set_header  ACCEPT             */*;
-    proxy_set_header  Accept-Encoding    gzip;
-    proxy_set_header  Connection         upgrade;
-    proxy_set_header  Upgrade            websocket;
-    proxy_set_header  Content-Length     5;
-    proxy_set_header  Transfer-Encoding  chunked;
-    proxy_set_header  Expect             100-continue;
-    proxy_set_header  TE                 trailers;
-    proxy_set_header  Range              bytes=0-1;
-
     location = /token {
+        proxy_set_header  authorization      "Basic of-the-user";
+        proxy_set_header  Content-Type       application/json;
+        proxy_set_header  ACCEPT             */*;
+        proxy_set_header  Accept-Encoding    gzip;
+        proxy_set_header  Connection         upgrade;
+        proxy_set_header  Upgrade            websocket;
+        proxy_set_header  Content-Length     5;
+        proxy_set_header  Transfer-Encoding  chunked;
+        proxy_set_header  Expect             100-continue;
+        proxy_set_header  TE                 trailers;
+        proxy_set_header  Range              bytes=0-1;
+
         token_proxy           on;
         token_proxy_endpoint  http://idp/oauth2/token;
     }

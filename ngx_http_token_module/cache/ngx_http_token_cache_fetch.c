@@ -198,7 +198,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
         return NULL;
     }
 
-    lifetime = ngx_http_token_json_lifetime(fetch->members);
+    lifetime = fetch->lifetime;
 
     if (lifetime == -1) {
         lifetime = (int64_t) tlcf->cache.default_ttl * 1000;

@@ -258,8 +258,6 @@ ngx_http_token_wake_local(ngx_http_token_zone_t *zone, u_char *digest,
 void
 ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 {
-    int64_t  lifetime;
-
     w->served = 1;
 
     w->result.outcome = fetch->outcome;
@@ -271,8 +269,8 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK) {
 
-        lifetime = ngx_http_token_json_lifetime(fetch->members);
-        w->result.expires_in = (lifetime > 0) ? (time_t) (lifetime / 1000) : -1;
+        w->result.expires_in = (fetch->lifetime > 0)
+                               ? (time_t) (fetch->lifetime / 1000) : -1;
 
         if (ngx_http_token_compose(w->request->pool, w->token_request->tlcf,
                                    fetch->members, w->scheme, &w->result.value)

@@ -116,10 +116,12 @@ ngx_http_token_auth_parameter(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
     if (basic && ngx_strcmp(value->data, "encoding=form") == 0) {
         tlcf->auth.form = 1;
+        tlcf->auth.encoding = 1;
         return NGX_CONF_OK;
     }
 
     if (basic && ngx_strcmp(value->data, "encoding=raw") == 0) {
+        tlcf->auth.encoding = 1;
         return NGX_CONF_OK;
     }
 
@@ -294,6 +296,7 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
 
     if (conf->method == NGX_CONF_UNSET_UINT) {
         conf->form = prev->form;
+        conf->encoding = prev->encoding;
         conf->alg_name = prev->alg_name;
     }
 

@@ -36,8 +36,8 @@ static ngx_conf_enum_t  ngx_http_token_methods[] = {
 
 /*
  * The members of token answers that IANA's registry of OAuth parameters names,
- * and the ones that large providers add.  A typing error in a field would
- * silently leave it out.
+ * and the ones that large providers add.  A field that is mistyped would be
+ * left out without a word, so nginx warns of others.
  */
 
 static char  *ngx_http_token_known_fields[] = {
@@ -388,14 +388,20 @@ ngx_http_token_set_fields(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (!ngx_http_token_list_contains(ngx_http_token_known_fields,
-                                          &value[i]))
-        {
+        if (value[i].len == 0 || ngx_strcmp(value[i].data, "*") == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown field \"%V\" in \"%V\", use \"*\" "
+                               "invalid field \"%V\" in \"%V\", use \"*\" "
                                "alone for every member of an answer",
                                &value[i], &cmd->name);
             return NGX_CONF_ERROR;
+        }
+
+        if (!ngx_http_token_list_contains(ngx_http_token_known_fields,
+                                          &value[i]))
+        {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "field \"%V\" in \"%V\" is no registered name "
+                               "of a token answer", &value[i], &cmd->name);
         }
 
         if (ngx_http_token_is_duplicate(cf, tlcf->fields, "field", &value[i])) {

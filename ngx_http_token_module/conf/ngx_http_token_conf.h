@@ -200,7 +200,7 @@ char *ngx_http_token_location_init(ngx_conf_t *cf,
  * is merged with prev, the token location's.
  */
 char *ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+    ngx_http_token_loc_conf_t *tlcf, void *conf);
 char *ngx_http_token_proxy_init_ssl(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
 

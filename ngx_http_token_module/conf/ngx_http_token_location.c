@@ -245,7 +245,7 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
         || ngx_http_token_proxy_set(cf, conf, "proxy_set_body",
                                     "$token_proxy_internal_body")
            != NGX_CONF_OK
-        || ngx_http_token_proxy_init_headers(cf, tlcf, conf, prev)
+        || ngx_http_token_proxy_init_headers(cf, tlcf, conf)
            != NGX_CONF_OK
         || ngx_http_token_proxy_init_ssl(cf, tlcf, conf, prev) != NGX_CONF_OK)
     {
@@ -305,10 +305,11 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
 #endif
     ucf->max_temp_file_size_conf = 0;
 
-    /* buffers that hold any header block, whatever the outer levels set */
+    /* a header block has the same limit as a body, whatever is set outside */
 
     ucf->buffering = 1;
     ucf->buffer_size = ngx_max(prev->buffer_size, ngx_pagesize);
+    ucf->buffer_size = ngx_max(ucf->buffer_size, tlcf->max_response_size);
     ucf->bufs.num = 8;
     ucf->bufs.size = ngx_pagesize;
     ucf->busy_buffers_size_conf = 2 * ngx_max(ucf->buffer_size,
@@ -316,7 +317,7 @@ ngx_http_token_fetch_upstream_conf(ngx_http_token_loc_conf_t *tlcf,
     ucf->temp_file_write_size_conf = ucf->busy_buffers_size_conf;
 
     if (ucf->busy_buffers_size_conf > 7 * ucf->bufs.size) {
-        ucf->bufs.num = 1 + ucf->busy_buffers_size_conf / ucf->bufs.size;
+        ucf->bufs.num = 2 + ucf->busy_buffers_size_conf / ucf->bufs.size;
     }
 
     /* headers such as X-Accel-Redirect are not obeyed */

@@ -15,6 +15,8 @@ static char *ngx_http_token_merge_fields(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 static void ngx_http_token_merge_enable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static char *ngx_http_token_merge_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_finish(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static void ngx_http_token_grant_init(ngx_conf_t *cf,
@@ -23,6 +25,9 @@ static char *ngx_http_token_check_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_check_client(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
+static void ngx_http_token_warn_encoding(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf, char *name,
+    ngx_http_token_value_t *value);
 static char *ngx_http_token_default_credential(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf, char *name, char *variable,
     ngx_http_token_value_t **value);
@@ -76,6 +81,8 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_token_merge_enable(cf, prev, conf);
 
+    conf->level_proxy = ngx_http_conf_get_module_loc_conf(cf,
+                                                        ngx_http_proxy_module);
     conf->bearer.outer = prev;
 
     if (ngx_http_token_bearer_init(cf, conf) != NGX_CONF_OK) {
@@ -85,6 +92,10 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
     if (!conf->enable) {
         ngx_http_token_basic_unused(cf, conf);
         return NGX_CONF_OK;
+    }
+
+    if (ngx_http_token_merge_headers(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
     }
 
     return ngx_http_token_finish(cf, conf);
@@ -167,6 +178,46 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     if (conf->enable == NGX_CONF_UNSET) {
         conf->enable = 0;
     }
+}
+
+
+/*
+ * Finds the "proxy_set_header" of the location itself; its "if" blocks are a
+ * part of it.
+ */
+
+static char *
+ngx_http_token_merge_headers(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
+    ngx_http_token_loc_conf_t *conf)
+{
+    ngx_array_t               **headers, **outer;
+    ngx_http_core_loc_conf_t   *clcf;
+
+    headers = ngx_http_token_proxy_field(cf, conf->level_proxy,
+                                         "proxy_set_header",
+                                         ngx_conf_set_keyval_slot);
+    if (headers == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    outer = ngx_http_token_proxy_field(cf, prev->level_proxy,
+                                       "proxy_set_header",
+                                       ngx_conf_set_keyval_slot);
+
+    if (outer == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (*headers != *outer) {
+        conf->headers = *headers;
+
+    } else if (clcf->noname) {
+        conf->headers = prev->headers;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -255,7 +306,51 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_id", id);
+        ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_secret",
+                                     conf->auth.client_secret);
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/*
+ * RFC 6749 2.3.1 has form-encoded credentials in a Basic header, but many
+ * endpoints do not decode them.
+ */
+
+static void
+ngx_http_token_warn_encoding(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf,
+    char *name, ngx_http_token_value_t *value)
+{
+    ngx_str_t                 encoded;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->auth.encoding || value->complex || clcf->noname) {
+        return;
+    }
+
+    encoded.len = ngx_http_token_form_encode(NULL, &value->text);
+    encoded.data = ngx_pnalloc(cf->temp_pool, encoded.len);
+    if (encoded.data == NULL) {
+        return;
+    }
+
+    (void) ngx_http_token_form_encode(encoded.data, &value->text);
+
+    if (encoded.len != value->text.len
+        || ngx_memcmp(encoded.data, value->text.data, encoded.len) != 0)
+    {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &value->pos, 0,
+                           "the value of \"%s\" has a character that "
+                           "endpoints may want form-encoded, set \"encoding=\" "
+                           "of \"token_proxy_auth_method\" to \"raw\", as it "
+                           "is sent now, or to \"form\"", name);
+    }
 }
 
 

@@ -18,6 +18,10 @@ typedef struct {
 
 static ngx_command_t *ngx_http_token_command(ngx_conf_t *cf,
     ngx_module_t *module, char *name);
+static char *ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *headers);
+static char *ngx_http_token_push_header(ngx_array_t *headers, char *name,
+    char *value);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
@@ -30,7 +34,7 @@ static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
 #endif
 
 
-/* the headers of a token request are the module's; a user's give way to them */
+/* the headers that are the module's: proxy_set_header does not change them */
 
 static ngx_http_token_header_t  ngx_http_token_headers[] = {
 
@@ -55,12 +59,11 @@ static ngx_http_token_header_t  ngx_http_token_headers[] = {
 
 char *
 ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev)
+    ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
-    ngx_str_t                 connection;
-    ngx_uint_t                i;
-    ngx_array_t             **headers, **outer;
-    ngx_keyval_t             *kv, *kvo;
+    char                     *connection;
+    ngx_array_t             **headers;
+    ngx_keyval_t             *kv;
     ngx_http_token_header_t  *h;
 
     headers = ngx_http_token_proxy_field(cf, conf, "proxy_set_header",
@@ -69,31 +72,13 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    outer = ngx_http_token_proxy_field(cf, prev, "proxy_set_header",
-                                       ngx_conf_set_keyval_slot);
-    if (outer == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
     *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
     if (*headers == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    kvo = *outer ? (*outer)->elts : NULL;
-
-    for (i = 0; kvo && i < (*outer)->nelts; i++) {
-
-        if (ngx_http_token_own_header(tlcf, &kvo[i].key)) {
-            continue;
-        }
-
-        kv = ngx_array_push(*headers);
-        if (kv == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        *kv = kvo[i];
+    if (ngx_http_token_user_headers(tlcf, *headers) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
     }
 
     for (h = ngx_http_token_headers; h->name.len; h++) {
@@ -106,29 +91,75 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
         kv->value = h->value;
     }
 
-    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
-        kv = ngx_array_push(*headers);
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && ngx_http_token_push_header(*headers, "Authorization",
+                                      "$token_proxy_internal_authorization")
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    connection = ngx_http_token_keepalive(cf, tlcf) ? "" : "close";
+
+    return ngx_http_token_push_header(*headers, "Connection", connection);
+}
+
+
+/*
+ * Only what stands in the token location itself is meant for the endpoint:
+ * headers of outer levels tell an application behind nginx of its client.
+ */
+
+static char *
+ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *headers)
+{
+    ngx_uint_t     i, user_agent;
+    ngx_keyval_t  *kv, *own;
+
+    own = tlcf->headers ? tlcf->headers->elts : NULL;
+    user_agent = 0;
+
+    for (i = 0; own && i < tlcf->headers->nelts; i++) {
+
+        if (ngx_http_token_own_header(tlcf, &own[i].key)) {
+            continue;
+        }
+
+        if (ngx_strcasecmp(own[i].key.data, (u_char *) "User-Agent") == 0) {
+            user_agent = 1;
+        }
+
+        kv = ngx_array_push(headers);
         if (kv == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        ngx_str_set(&kv->key, "Authorization");
-        ngx_str_set(&kv->value, "$token_proxy_internal_authorization");
+        *kv = own[i];
     }
 
-    ngx_str_set(&connection, "close");
+    /* firewalls refuse requests without one */
 
-    if (ngx_http_token_keepalive(cf, tlcf)) {
-        ngx_str_null(&connection);
-    }
+    return user_agent ? NGX_CONF_OK
+                      : ngx_http_token_push_header(headers, "User-Agent",
+                              "ngx_http_token_module/" NGX_HTTP_TOKEN_VERSION);
+}
 
-    kv = ngx_array_push(*headers);
+
+static char *
+ngx_http_token_push_header(ngx_array_t *headers, char *name, char *value)
+{
+    ngx_keyval_t  *kv;
+
+    kv = ngx_array_push(headers);
     if (kv == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_str_set(&kv->key, "Connection");
-    kv->value = connection;
+    kv->key.data = (u_char *) name;
+    kv->key.len = ngx_strlen(name);
+    kv->value.data = (u_char *) value;
+    kv->value.len = ngx_strlen(value);
 
     return NGX_CONF_OK;
 }

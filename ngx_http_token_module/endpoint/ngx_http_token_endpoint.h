@@ -172,11 +172,27 @@ ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
 /* ngx_http_token_error.c */
 
 /*
- * The text of a member of an error answer to this request, as far as it may
- * stand in a log; empty if there is none.
+ * Whether an answer with these members, NULL if it is no JSON object, says that
+ * the request failed.
  */
-ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_array_t *members, char *name);
+ngx_uint_t ngx_http_token_is_error(ngx_array_t *members);
+
+/*
+ * What the endpoint says of an answer that has no token, as far as it may stand
+ * in a log: text that begins with a comma and ends with a NUL.
+ */
+u_char *ngx_http_token_endpoint_said(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
+
+
+/* ngx_http_token_lifetime.c */
+
+/*
+ * The lifetime of an answer's token in milliseconds, at most ten years: its
+ * expires_in, or else the claims of a JWT, or expires_at or expires_on.  0 if
+ * it is not positive, -1 if there is none that can be read.
+ */
+int64_t ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members);
 
 
 /* ngx_http_token_value.c */
@@ -188,6 +204,12 @@ ngx_str_t ngx_http_token_endpoint_error(ngx_http_request_t *r,
  */
 char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value);
+
+/*
+ * Looks for the variables that the values name, when all are known.  Returns
+ * NGX_OK, or NGX_ERROR after an EMERG message without the value.
+ */
+ngx_int_t ngx_http_token_check_names(ngx_conf_t *cf);
 
 /* Compiles a text with variables.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,

@@ -19,6 +19,7 @@ static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
 static void ngx_http_token_fetch_finished(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_token_fetch_stale(ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_deadline(ngx_event_t *ev);
 static void ngx_http_token_fetch_shutdown(ngx_event_t *ev);
 static void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
@@ -239,9 +240,39 @@ ngx_http_token_fetch_finished(ngx_http_request_t *r)
         return;
     }
 
-    ngx_http_token_fetch_process_response(r, fetch);
+    if (ngx_http_token_fetch_stale(fetch)) {
+
+        fetch->finished = 0;
+
+        if (ngx_http_token_fetch_subrequest(fetch) == NGX_OK) {
+            return;
+        }
+
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+    } else {
+        ngx_http_token_fetch_process_response(r, fetch);
+    }
 
     ngx_http_token_fetch_end(fetch);
+}
+
+
+/*
+ * Whether a kept connection has ended before a byte of the answer, as it does
+ * when the endpoint closes it at that moment.  nginx does not send a POST again
+ * there: it cannot know that a token request may be.
+ */
+
+static ngx_uint_t
+ngx_http_token_fetch_stale(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_upstream_t  *u;
+
+    u = fetch->subrequest->upstream;
+
+    return (fetch->rc == NGX_HTTP_BAD_GATEWAY
+            && u && u->peer.cached && u->state->bytes_received == 0);
 }
 
 

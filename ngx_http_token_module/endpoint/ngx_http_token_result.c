@@ -19,6 +19,10 @@ static void ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_process_error(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch);
+static ngx_int_t ngx_http_token_fetch_members(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t **members);
+static void ngx_http_token_fetch_refused(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_refusal_outcome(
     ngx_http_token_fetch_t *fetch, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_member_is(ngx_http_token_member_t *m,
@@ -53,7 +57,12 @@ ngx_http_token_fetch_process_response(ngx_http_request_t *r,
         return;
     }
 
-    if (fetch->upstream_status != NGX_HTTP_OK) {
+    /* a 204 has no body, RFC 9110 15.3.5 */
+
+    if (fetch->upstream_status < NGX_HTTP_OK
+        || fetch->upstream_status >= NGX_HTTP_SPECIAL_RESPONSE
+        || fetch->upstream_status == NGX_HTTP_NO_CONTENT)
+    {
         ngx_http_token_fetch_process_error(r, fetch);
         return;
     }
@@ -132,46 +141,40 @@ static void
 ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
-    char                     *wrong;
-    ngx_buf_t                *b;
+    u_char                   *said;
     ngx_int_t                 rc;
-    ngx_str_t                 text, endpoint;
+    ngx_str_t                 body, endpoint;
+    ngx_array_t              *members;
     ngx_http_token_member_t  *token;
 
-    b = fetch->subrequest->out->buf;
-
-    text.data = b->pos;
-    text.len = b->last - b->pos;
-
-    rc = ngx_http_token_json_parse(r->pool, &text, &fetch->members);
+    rc = ngx_http_token_fetch_members(r, fetch, &body, &members);
 
     if (rc == NGX_ERROR) {
         fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
         return;
     }
 
-    wrong = NULL;
+    token = members ? ngx_http_token_json_find(members, "access_token") : NULL;
 
-    if (rc != NGX_OK) {
-        wrong = "is not a JSON object";
-
-    } else {
-        token = ngx_http_token_json_find(fetch->members, "access_token");
-
-        if (token == NULL || !token->is_string || token->string.len == 0) {
-            wrong = "has no access_token that is a string";
-        }
-    }
-
-    if (wrong == NULL) {
+    if (token && token->is_string && token->string.len) {
+        fetch->members = members;
+        fetch->lifetime = ngx_http_token_lifetime(r->pool, members);
         fetch->outcome = NGX_HTTP_TOKEN_OK;
         return;
     }
 
+    if (members && ngx_http_token_is_error(members)) {
+        ngx_http_token_fetch_refused(r, fetch, &body, members);
+        return;
+    }
+
+    said = ngx_http_token_endpoint_said(r, fetch, &body, members);
     endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "answer of token endpoint \"%V\" %s", &endpoint, wrong);
+                  "answer of token endpoint \"%V\" %s%s", &endpoint,
+                  members ? "has no access_token that is a string"
+                          : "is not a JSON object", said);
 
     fetch->outcome = NGX_HTTP_TOKEN_INVALID;
 }
@@ -181,34 +184,58 @@ static void
 ngx_http_token_fetch_process_error(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch)
 {
-    ngx_buf_t           *b;
-    ngx_str_t            text, error, description, endpoint;
-    ngx_uint_t           level;
-    ngx_array_t         *members;
-    ngx_http_request_t  *sr;
+    ngx_str_t     body;
+    ngx_array_t  *members;
 
-    sr = fetch->subrequest;
-    members = NULL;
+    (void) ngx_http_token_fetch_members(r, fetch, &body, &members);
 
-    if (sr->out) {
-        b = sr->out->buf;
+    ngx_http_token_fetch_refused(r, fetch, &body, members);
+}
 
-        text.data = b->pos;
-        text.len = b->last - b->pos;
 
-        if (ngx_http_token_json_parse(r->pool, &text, &members) != NGX_OK) {
-            members = NULL;
-        }
+/* the members are NULL if the body is no JSON object */
+
+static ngx_int_t
+ngx_http_token_fetch_members(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t **members)
+{
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
+
+    ngx_str_null(body);
+    *members = NULL;
+
+    if (fetch->subrequest->out == NULL) {
+        return NGX_DECLINED;
     }
 
-    error = ngx_http_token_endpoint_error(r, fetch->sent, members, "error");
-    description = ngx_http_token_endpoint_error(r, fetch->sent, members,
-                                                "error_description");
+    b = fetch->subrequest->out->buf;
+
+    body->data = b->pos;
+    body->len = b->last - b->pos;
+
+    rc = ngx_http_token_json_parse(r->pool, body, members);
+
+    if (rc != NGX_OK) {
+        *members = NULL;
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_token_fetch_refused(ngx_http_request_t *r,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members)
+{
+    u_char      *said;
+    ngx_str_t    endpoint;
+    ngx_uint_t   level;
 
     fetch->outcome = ngx_http_token_refusal_outcome(fetch, members);
 
     if (fetch->outcome == NGX_HTTP_TOKEN_BUSY) {
-        fetch->retry_after = ngx_http_token_retry_after(sr);
+        fetch->retry_after = ngx_http_token_retry_after(fetch->subrequest);
     }
 
     /* a mistake of the client's is no error of this server */
@@ -217,13 +244,12 @@ ngx_http_token_fetch_process_error(ngx_http_request_t *r,
              || fetch->outcome == NGX_HTTP_TOKEN_BAD_SCOPE)
             ? NGX_LOG_INFO : NGX_LOG_ERR;
 
+    said = ngx_http_token_endpoint_said(r, fetch, body, members);
     endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(level, r->connection->log, 0,
-                  "token endpoint \"%V\" answered %ui%s%V%s%V",
-                  &endpoint, fetch->upstream_status,
-                  error.len ? ", error: " : "", &error,
-                  description.len ? ", description: " : "", &description);
+                  "token endpoint \"%V\" answered %ui%s",
+                  &endpoint, fetch->upstream_status, said);
 }
 
 
@@ -246,7 +272,10 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
         return NGX_HTTP_TOKEN_BROKEN;
     }
 
-    if (status < NGX_HTTP_BAD_REQUEST) {
+    if (status < NGX_HTTP_OK || status == NGX_HTTP_NO_CONTENT
+        || (status >= NGX_HTTP_SPECIAL_RESPONSE
+            && status < NGX_HTTP_BAD_REQUEST))
+    {
         return NGX_HTTP_TOKEN_INVALID;
     }
 

@@ -13,8 +13,15 @@
 static char *ngx_http_token_value_env(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *name, ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
-static char *ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
-    ngx_http_token_value_t *value);
+static char *ngx_http_token_value_complex(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t *value);
+static char *ngx_http_token_value_names(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_uint_t is_file);
+static ngx_uint_t ngx_http_token_next_variable(u_char **pos, u_char *last,
+    ngx_str_t *name);
+static ngx_uint_t ngx_http_token_is_variable(ngx_conf_t *cf, ngx_str_t *name);
+static void ngx_http_token_warn_prefix(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *arg);
 
 
 static ngx_uint_t  ngx_http_token_has_env;
@@ -44,15 +51,24 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
         if (ngx_http_script_variables_count(&rest)) {
             value->is_file = 1;
-            return ngx_http_token_value_complex(cf, &rest, value);
+            return ngx_http_token_value_complex(cf, pos, &rest, value);
         }
 
         rv = ngx_http_token_value_file(cf, pos, &rest, &value->text);
 
-    } else if (ngx_http_script_variables_count(arg)) {
-        return ngx_http_token_value_complex(cf, arg, value);
+    } else if (ngx_strncmp(arg->data, "literal:", 8) == 0) {
+        value->text.len = arg->len - 8;
+        value->text.data = arg->data + 8;
+
+        rv = NGX_CONF_OK;
 
     } else {
+        ngx_http_token_warn_prefix(cf, pos, arg);
+
+        if (ngx_http_script_variables_count(arg)) {
+            return ngx_http_token_value_complex(cf, pos, arg, value);
+        }
+
         value->text = *arg;
         rv = NGX_CONF_OK;
     }
@@ -222,9 +238,15 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
 
 static char *
-ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
-    ngx_http_token_value_t *value)
+ngx_http_token_value_complex(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg, ngx_http_token_value_t *value)
 {
+    if (ngx_http_token_value_names(cf, pos, arg, value->is_file)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     value->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
 
     if (value->complex == NULL
@@ -234,6 +256,227 @@ ngx_http_token_value_complex(ngx_conf_t *cf, ngx_str_t *arg,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * nginx's messages for a variable that is wrong or unknown show a part of the
+ * value, which may be a secret with a "$", and tell no line.
+ */
+
+static char *
+ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg, ngx_uint_t is_file)
+{
+    u_char                      *p, *last;
+    ngx_str_t                    name, *directive;
+    ngx_http_token_name_t       *elt;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    directive = cf->args->elts;
+
+    p = arg->data;
+    last = p + arg->len;
+
+    while (ngx_http_token_next_variable(&p, last, &name)) {
+
+        if (name.len == 0) {
+            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
+                               "the value of \"%V\" has a \"$\" without "
+                               "the name of a variable, write \"literal:\" "
+                               "before a value that is to be taken as it is",
+                               directive);
+            return NGX_CONF_ERROR;
+        }
+
+        if (name.data[0] >= '1' && name.data[0] <= '9') {
+
+            /* no secret is in a path, but a "$5" may well be in a secret */
+
+            if (!is_file && ngx_http_token_equals(directive,
+                                                  "token_proxy_client_secret"))
+            {
+                ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
+                                   "the value of \"%V\" has a \"$\" and a "
+                                   "digit, which is a part of the request's "
+                                   "path, write \"literal:\" before a value "
+                                   "that is to be taken as it is", directive);
+            }
+
+            continue;
+        }
+
+        elt = ngx_array_push(&tmcf->names);
+        if (elt == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        elt->name = name;
+        elt->directive = *directive;
+        elt->pos = *pos;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* as ngx_http_script_compile() reads it; the name is empty if there is none */
+
+static ngx_uint_t
+ngx_http_token_next_variable(u_char **pos, u_char *last, ngx_str_t *name)
+{
+    u_char      *p, ch;
+    ngx_uint_t   bracket;
+
+    p = ngx_strlchr(*pos, last, '$');
+
+    if (p == NULL) {
+        return 0;
+    }
+
+    p++;
+
+    bracket = (p < last && *p == '{');
+    p += bracket;
+
+    name->data = p;
+
+    while (p < last) {
+        ch = *p;
+
+        if (!((ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z')
+              || (ch >= '0' && ch <= '9') || ch == '_'))
+        {
+            break;
+        }
+
+        p++;
+    }
+
+    name->len = p - name->data;
+
+    if (bracket && (p == last || *p != '}')) {
+        name->len = 0;
+    }
+
+    *pos = p;
+
+    return 1;
+}
+
+
+ngx_int_t
+ngx_http_token_check_names(ngx_conf_t *cf)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_name_t       *elt;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    elt = tmcf->names.elts;
+
+    for (i = 0; i < tmcf->names.nelts; i++) {
+
+        if (ngx_http_token_is_variable(cf, &elt[i].name)) {
+            continue;
+        }
+
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &elt[i].pos, 0,
+                           "the value of \"%V\" has a \"$\" before a name "
+                           "that is no variable's, write \"literal:\" "
+                           "before a value that is to be taken as it is",
+                           &elt[i].directive);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* as ngx_http_variables_init_vars() will find it */
+
+static ngx_uint_t
+ngx_http_token_is_variable(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_uint_t                  i;
+    ngx_hash_key_t             *key;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    key = cmcf->variables_keys->keys.elts;
+
+    for (i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
+        v = key[i].value;
+
+        if (v->get_handler && key[i].key.len == name->len
+            && ngx_strncasecmp(key[i].key.data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    v = cmcf->prefix_variables.elts;
+
+    for (i = 0; i < cmcf->prefix_variables.nelts; i++) {
+
+        if (name->len >= v[i].name.len
+            && ngx_strncasecmp(name->data, v[i].name.data, v[i].name.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        if (v[i].get_handler && v[i].name.len == name->len
+            && ngx_strncasecmp(v[i].name.data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * "ENV:NAME" would be sent as it stands.  URLs and URNs are usual values; the
+ * word is not shown, since it may begin a secret.
+ */
+
+static void
+ngx_http_token_warn_prefix(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg)
+{
+    size_t      n;
+    ngx_str_t  *directive;
+
+    for (n = 0; n < arg->len; n++) {
+        if ((arg->data[n] | 0x20) < 'a' || (arg->data[n] | 0x20) > 'z') {
+            break;
+        }
+    }
+
+    if (n == 0 || n == arg->len || arg->data[n] != ':'
+        || ngx_strncmp(&arg->data[n], "://", 3) == 0
+        || ngx_strncasecmp(arg->data, (u_char *) "urn:", 4) == 0)
+    {
+        return;
+    }
+
+    directive = cf->args->elts;
+
+    ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
+                       "the value of \"%V\" begins with a word and a colon, "
+                       "which is neither \"env:\", \"file:\" nor "
+                       "\"literal:\", and is taken as it is", directive);
 }
 
 

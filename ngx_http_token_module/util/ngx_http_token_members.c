@@ -11,9 +11,6 @@
 #include "ngx_http_token_util.h"
 
 
-#define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
-
-
 ngx_http_token_member_t *
 ngx_http_token_json_find(ngx_array_t *members, char *name)
 {
@@ -33,54 +30,6 @@ ngx_http_token_json_find(ngx_array_t *members, char *name)
     }
 
     return NULL;
-}
-
-
-int64_t
-ngx_http_token_json_lifetime(ngx_array_t *members)
-{
-    char                     *end;
-    double                    n;
-    size_t                    i;
-    ngx_str_t                *text;
-    ngx_http_token_member_t  *m;
-
-    m = ngx_http_token_json_find(members, "expires_in");
-
-    if (m == NULL) {
-        return -1;
-    }
-
-    text = m->is_string ? &m->string : &m->value;
-
-    n = ngx_atoi(text->data, text->len);
-
-    if (n == NGX_ERROR) {
-
-        /* strtod() takes "inf", "0x10" and white space as well */
-
-        for (i = 0; i < text->len; i++) {
-            if (ngx_strchr("0123456789.+-eE", text->data[i]) == NULL) {
-                return 0;
-            }
-        }
-
-        /* a quote, a brace or a comma follows, which end a number */
-
-        n = strtod((char *) text->data, &end);
-
-        if ((u_char *) end != text->data + text->len) {
-            return 0;
-        }
-    }
-
-    if (n <= 0) {
-        return 0;
-    }
-
-    return (n < NGX_HTTP_TOKEN_MAX_LIFETIME)
-           ? (int64_t) (n * 1000)
-           : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
 }
 
 

@@ -26,12 +26,6 @@ ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
 
 /* ngx_http_token_members.c */
 
-/*
- * The lifetime in milliseconds, of expires_in as a number or a string with a
- * number: at most ten years, 0 if it is not positive, -1 if there is none.
- */
-int64_t ngx_http_token_json_lifetime(ngx_array_t *members);
-
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
 
