@@ -87,7 +87,7 @@ sub play_round {
     my $http = http();
     my $linger = pick(1, 3);
     my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s",
-        send_timeout => '15s');
+        send_timeout => '8s', read_timeout => '10s');
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
         listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
             'sndbuf=64k rcvbuf=8k'));

@@ -1,7 +1,8 @@
 
 /*
- * Retry-After, and expires_in.  Input: the name of a header, NUL, its value,
- * which is taken for the value of expires_in too, as a string and as a number.
+ * Retry-After, and lifetimes.  Input: the name of a header, NUL, its value,
+ * which is taken for expires_in and expires_at, as a string and as a number,
+ * for an access token, and for the claims of one.
  */
 
 
@@ -27,9 +28,36 @@ fuzz_lifetime(fuzz_t *fz, char *format, ngx_str_t *value)
         return;
     }
 
-    lifetime = ngx_http_token_json_lifetime(members);
+    if (ngx_http_token_json_find(members, "access_token")
+        && !ngx_http_token_json_find(members, "access_token")->is_string)
+    {
+        return;
+    }
+
+    lifetime = ngx_http_token_lifetime(fz->pool, members);
 
     fuzz_check(lifetime >= -1 && lifetime <= 315360000000);
+}
+
+
+static void
+fuzz_claims(fuzz_t *fz, ngx_str_t *claims)
+{
+    u_char     *p;
+    ngx_str_t   jwt, payload;
+
+    payload.data = ngx_pnalloc(fz->pool,
+                               ngx_base64_encoded_length(claims->len));
+    p = ngx_pnalloc(fz->pool, ngx_base64_encoded_length(claims->len) + 8);
+
+    fuzz_check(payload.data && p);
+
+    ngx_encode_base64url(&payload, claims);
+
+    jwt.data = p;
+    jwt.len = ngx_sprintf(p, "e30.%V.x", &payload) - p;
+
+    fuzz_lifetime(fz, "{\"access_token\":\"%V\"}", &jwt);
 }
 
 
@@ -94,6 +122,10 @@ fuzz_one(fuzz_t *fz)
 
     fuzz_lifetime(fz, "{\"expires_in\":%V}", &value);
     fuzz_lifetime(fz, "{\"expires_in\":\"%V\"}", &value);
+    fuzz_lifetime(fz, "{\"expires_at\":%V}", &value);
+    fuzz_lifetime(fz, "{\"expires_on\":\"%V\"}", &value);
+    fuzz_lifetime(fz, "{\"access_token\":\"%V\"}", &value);
+    fuzz_claims(fz, &value);
 
     return 0;
 }
