@@ -103,7 +103,7 @@ ngx_http_token_is_error(ngx_array_t *members)
 
         m = ngx_http_token_json_find(members, *name);
 
-        if (m && ngx_http_token_is_set(m)) {
+        if (m && !ngx_http_token_json_is_success(m)) {
             return 1;
         }
     }
