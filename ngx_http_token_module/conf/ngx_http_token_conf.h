@@ -59,7 +59,7 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
-/* Whether a member of an answer has a registered name, or a large provider's. */
+/* Whether a member's name is registered, or one of large providers. */
 ngx_uint_t ngx_http_token_is_known_field(ngx_str_t *name);
 
 

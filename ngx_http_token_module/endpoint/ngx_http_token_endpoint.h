@@ -258,6 +258,7 @@ char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
  */
 ngx_int_t ngx_http_token_check_names(ngx_conf_t *cf);
 
+/*
  * Evaluates a VALUE, a constant one also while the configuration is read.
  * Returns NGX_OK, or NGX_ERROR after an error message.
  */

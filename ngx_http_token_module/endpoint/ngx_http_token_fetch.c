@@ -145,7 +145,7 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
     ngx_str_set(&sr->uri, "/");
     sr->valid_location = 1;
 
-    /* with GET as well, nginx does not repeat at another server what was sent */
+    /* nginx repeats no POST at another server, and so this GET neither */
 
     sr->method = NGX_HTTP_POST;
     sr->method_name = (fetch->request->tlcf->format
