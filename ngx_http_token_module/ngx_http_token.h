@@ -347,7 +347,6 @@ struct ngx_http_token_loc_conf_s {
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of the request is */
-    ngx_str_t                       identity; /* of its form, and of paths */
     u_char                         *digest;   /* of a constant request */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;

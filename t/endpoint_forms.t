@@ -15,6 +15,7 @@ use Token::Util qw(free_port spew work_dir);
 
 my $json = JSON::PP->new->canonical->utf8;
 my $endpoint = Token::Endpoint->new;
+my $api = Token::Endpoint->new;
 my $url = $endpoint->url;
 my $dir = work_dir();
 
@@ -162,7 +163,7 @@ my @FAILURE = (1, -1, 40013, '"1"', '"A0400"', '"invalid_client"', 'true',
     '[1]', '{"code":1}', 201, 2000, '"00001"', 0.5);
 
 
-plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 54);
+plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 56);
 
 
 my $nginx = Token::Server->new(
@@ -184,6 +185,8 @@ END
         place('refresh/post', 'refresh_grant on', 'request query',
             'auth_method client_secret_post'),
         (map { place("cached/$_->[0]", 'cache tokens', @{ $_->[1] }) } cached()),
+        'location /api/ { token_proxy_bearer /cached/a; proxy_pass ' . $api->url('/')
+            . "; }\n",
         place('utf8', 'request json', 'param x $bytes'),
         place('malformed', 'request query', 'param password the-password',
             'endpoint http://127.0.0.1:$arg_port/?code=my-code'),
@@ -352,6 +355,10 @@ for my $value (@FAILURE) {
     is_deeply($token{same}, $token{also}, '... but those that are the same');
     like((keys %{ $token{a} })[0], qr/"A-\d+"/, '... a mapped token');
     like((keys %{ $token{b} })[0], qr/"B-\d+"/, '... another one');
+
+    is($nginx->get('/api/x')->{status}, 200, 'token_proxy_bearer: a mapped token');
+    like(($api->requests)[0], qr/^Authorization: Bearer A-\d+\r$/m,
+        '... is what an API gets');
 }
 
 

@@ -65,8 +65,8 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 /*
- * The form in which parameters are sent, and where an answer has its members:
- * the latter decides what is stored.
+ * Adds the form in which parameters are sent, and where an answer has its
+ * members, which decides what is stored; nothing, if neither is configured.
  */
 
 static ngx_int_t
@@ -75,13 +75,20 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
 {
     u_char                 *p;
     size_t                  len;
+    ngx_str_t              *identity;
     ngx_uint_t              i, n;
     ngx_http_token_path_t  *path;
 
     n = tlcf->paths ? tlcf->paths->nelts : 0;
     path = tlcf->paths ? tlcf->paths->elts : NULL;
 
-    len = 1;
+    if (n == 0 && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM) {
+        return NGX_OK;
+    }
+
+    identity = &tlcf->auth.identity;
+
+    len = identity->len + 2;
 
     for (i = 0; i < n; i++) {
         len += path[i].name.len + path[i].text.len + 2;
@@ -92,9 +99,12 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
-    tlcf->identity.data = p;
-    tlcf->identity.len = len;
+    p = ngx_cpymem(p, identity->data, identity->len);
 
+    identity->data = p - identity->len;
+    identity->len = len;
+
+    *p++ = '\0';
     *p++ = (u_char) tlcf->format;
 
     for (i = 0; i < n; i++) {
@@ -148,8 +158,8 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[9];
-    ngx_uint_t    i;
+    ngx_str_t    *parts[8];
+    ngx_uint_t    i, n;
     EVP_MD_CTX   *md;
 
     parts[0] = &request->endpoint;
@@ -158,9 +168,12 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     parts[3] = &request->secret;
     parts[4] = &request->audience;
     parts[5] = &request->tlcf->auth.identity;
-    parts[6] = &request->tlcf->identity;
+    parts[6] = extra;
     parts[7] = &request->claims;
-    parts[8] = extra;
+
+    /* whether there are claims is a part of the identity already */
+
+    n = request->tlcf->auth.grant_alg ? 8 : 7;
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {
@@ -177,7 +190,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
         goto done;
     }
 
-    for (i = 0; i < 9; i++) {
+    for (i = 0; i < n; i++) {
 
         /* the length keeps what ends one part from beginning the next */
 
