@@ -27,6 +27,19 @@
 #define NGX_HTTP_TOKEN_PRIVATE_KEY_JWT      4
 
 
+/* RFC 7523 2.1 */
+
+#define NGX_HTTP_TOKEN_JWT_BEARER                                             \
+    "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+/* in what form the parameters of a token request are sent */
+
+#define NGX_HTTP_TOKEN_FORMAT_FORM   0
+#define NGX_HTTP_TOKEN_FORMAT_JSON   1
+#define NGX_HTTP_TOKEN_FORMAT_QUERY  2
+
+
 /* SHA-256 */
 
 #define NGX_HTTP_TOKEN_DIGEST_LEN  32
@@ -59,6 +72,7 @@ typedef struct {
 typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
 typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
 typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
+typedef struct ngx_http_token_cert_s      ngx_http_token_cert_t;
 
 
 /* an origin, RFC 6454, in its normal form */
@@ -131,12 +145,14 @@ typedef struct {
     ngx_uint_t                      encoding; /* encoding= was written */
     ngx_str_t                       alg_name; /* alg= */
     ngx_http_token_key_t           *private_key;
+    ngx_http_token_cert_t          *certificate;
     ngx_str_t                       key_id;
     ngx_http_complex_value_t       *audience; /* the endpoint if NULL */
 
     /* made when the configuration has been read */
 
-    ngx_http_token_alg_t           *alg;      /* NULL if nothing is signed */
+    ngx_http_token_alg_t           *alg;      /* of the client's assertion */
+    ngx_http_token_alg_t           *grant_alg;  /* of that of a grant */
     ngx_str_t                       identity; /* of keys and certificates */
 } ngx_http_token_auth_conf_t;
 
@@ -188,20 +204,36 @@ typedef struct {
 
 
 /*
- * A token request (RFC 6749 4.4.2), evaluated and encoded: without the client's
- * assertion, which is made when the request is sent.
+ * A token request (RFC 6749 4.4.2), evaluated and encoded: without assertions,
+ * which are made when the request is sent.
  */
 
 typedef struct {
     ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
-    ngx_str_t                       body;           /* form-encoded */
+    ngx_str_t                       body;           /* form-encoded, always */
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
     ngx_str_t                       audience;       /* of the assertion */
+    ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
 } ngx_http_token_request_t;
+
+
+/* where an answer has a standard member: token_proxy_member */
+
+#define NGX_HTTP_TOKEN_MAX_PATHS  32
+#define NGX_HTTP_TOKEN_MAX_STEPS  16
+
+typedef struct {
+    ngx_str_t                       name;     /* of the standard member */
+    ngx_str_t                       key;      /* the name with quotes */
+    ngx_str_t                       text;     /* as it is configured */
+    ngx_str_t                      *steps;    /* names of members, inwards */
+    ngx_uint_t                      nsteps;
+    ngx_http_token_pos_t            pos;
+} ngx_http_token_path_t;
 
 
 /* a member of the endpoint's answer; slices of the answer, but for the name */
@@ -255,7 +287,11 @@ typedef void (*ngx_http_token_fetch_handler_pt)(ngx_http_token_fetch_t *fetch);
 
 struct ngx_http_token_fetch_s {
     ngx_http_token_request_t       *request;
-    ngx_http_token_request_t       *sent;     /* with the client's assertion */
+    ngx_http_token_request_t       *sent;     /* with the assertions */
+
+    ngx_str_t                       url;      /* what the proxy module sends */
+    ngx_str_t                       authorization;
+    ngx_str_t                       body;
 
     ngx_http_request_t             *main;     /* without a client */
     ngx_http_request_t             *subrequest;
@@ -286,8 +322,11 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_complex_value_t       *endpoint;
     ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
 
-    ngx_str_t                       grant_type;
+    ngx_uint_t                      format;
+    ngx_str_t                       grant_type;  /* "off" for none */
     ngx_array_t                    *params;   /* ngx_http_token_param_t */
+    ngx_array_t                    *claims;   /* ngx_http_token_param_t */
+    ngx_array_t                    *paths;    /* ngx_http_token_path_t */
     time_t                          file_valid;     /* with variables */
     ngx_flag_t                      refresh_grant;
 

@@ -12,9 +12,10 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64);
-use Test::More tests => 137;
+use Test::More tests => 151;
 use Token::Cert;
 use Token::Endpoint;
+use Token::Jwt;
 use Token::Server;
 use Token::Util qw(slurp spew free_port wait_for);
 
@@ -247,6 +248,93 @@ status(get(), 200, 'a certificate');
 like(($endpoint->requests)[-1],
     qr/\r\n\r\ngrant_type=client_credentials&client_id=my-key$/,
     'a certificate: the id alone is sent');
+
+my $scope = 'https://www.googleapis.com/auth/devstorage.read_only'
+    . ' https://www.googleapis.com/auth/logging.write';
+
+`openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out $dir/rsa.key 2>&1`;
+`openssl pkey -in $dir/rsa.key -pubout -out $dir/rsa.pub 2>&1`;
+chmod 0600, "$dir/rsa.key";
+
+# The claims, but for times and id, and the parameters that are sent.
+sub bearer {
+    my ($check) = @_;
+
+    return Token::Jwt->new(key => "$dir/rsa.pub", alg => 'RS256', check => sub {
+        my ($jwt, $request) = @_;
+        my %claims = %{ $jwt->{claims} };
+
+        return 'another header' if exists $request->{headers}{authorization};
+        return 'other parameters: ' . join ' ', sort keys %{ $request->{form} }
+            if join(' ', sort keys %{ $request->{form} }) ne 'assertion grant_type';
+        return 'valid for more than an hour' if $claims{exp} - $claims{iat} > 3600;
+        return 'no id' if !defined delete $claims{jti};
+
+        delete @claims{qw(iat exp)};
+        return $check->($jwt, map { "$_=$claims{$_}" } sort keys %claims);
+    });
+}
+
+my $bearer;
+$bearer = bearer(sub {
+    my ($jwt, @claims) = @_;
+
+    return 'another key' if $jwt->{header}{kid} ne '0123456789abcdef';
+    return @claims == 3 && $claims[0] =~ m{^aud=http://127\.0\.0\.1:\d+/token$}
+        && $claims[1] eq 'iss=robot@project.iam.gserviceaccount.com'
+        && $claims[2] eq "scope=$scope" ? undef : "other claims: @claims";
+});
+recipe('A service account of Google',
+    'https://oauth2.googleapis.com/token', $bearer->url,
+    '/etc/nginx/service-account.key', "$dir/rsa.key");
+is(get()->{content}, '{"access_token":"AT-1"}', 'Google: a token')
+    or diag($nginx->error_log =~ /(answered 400.*)/);
+
+$bearer = bearer(sub {
+    my ($jwt, @claims) = @_;
+
+    return "@claims" eq 'aud=https://login.salesforce.com iss=my-key'
+        . ' sub=integration@example.com' ? undef : "other claims: @claims";
+});
+recipe('A connected app of Salesforce',
+    'https://example.my.salesforce.com/services/oauth2/token', $bearer->url,
+    '/etc/nginx/salesforce.key', "$dir/rsa.key");
+is(get()->{content}, '{"access_token":"AT-1",'
+    . '"instance_url":"https://example.my.salesforce.com"}', 'Salesforce: a token')
+    or diag($nginx->error_log =~ /(answered 400.*)/);
+
+recipe("The machine's own token in a cloud", 'http://169.254.169.254',
+    'http://127.0.0.1:' . $endpoint->port);
+delete $nginx->{env}{CONSUMER_KEY};
+$nginx->stop;
+$nginx->start;
+$endpoint->answer(members => { expires_in => '86399' });
+is($nginx->get('/google')->{status}, 200, 'Google: a token');
+like(($endpoint->requests)[-1], qr{^GET /computeMetadata/v1/instance/service-accounts/default/token HTTP.*\r\nMetadata-Flavor: Google\r}s,
+    'Google: what it wants is sent');
+unlike(($endpoint->requests)[-1], qr/my-key|^Content-|^Authorization/m,
+    'Google: and no client, no body');
+$calls = $endpoint->calls;
+is($nginx->get('/azure')->{status}, 200, 'Azure: a token') for 1, 2;
+is($endpoint->calls - $calls, 1, 'Azure: it is cached by a lifetime that is a string');
+like(($endpoint->requests)[-1], qr{^GET /metadata/identity/oauth2/token\?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement\.azure\.com%2F HTTP.*\r\nMetadata: true\r}s,
+    'Azure: what it wants is sent');
+$endpoint->answer;
+
+recipe('An endpoint with names of its own',
+    'https://open.feishu.cn/open-apis/auth/v3/tenant_access_token/internal',
+    $endpoint->url);
+$endpoint->answer(body => '{"code":10014,"msg":"app secret invalid"}');
+status(get(), 502, 'Feishu: refused');
+like($nginx->error_log, qr/answered 200.*10014.*app secret invalid/,
+    'Feishu: the log says why');
+$endpoint->answer(body => '{"code":0,"msg":"ok","tenant_access_token":"t-1","expire":7200}');
+wait_for { get()->{status} == 200 };
+like(get()->{content}, qr/^\{"access_token":"t-1","expires_in":7\d+\}$/,
+    'Feishu: a token with the standard names');
+is(((split /\r\n\r\n/, ($endpoint->requests)[-1])[1]),
+    '{"app_id":"my-key","app_secret":"my-secret"}', 'Feishu: what is sent');
+$endpoint->answer;
 
 recipe("A token in exchange for the caller's", $id, $endpoint->url);
 status(get(), 401, 'no token');

@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token tests => 266;
+use Token tests => 397;
 use Token::Util qw(slurp);
 
 # Sections of this file:
@@ -543,3 +543,291 @@ token_proxy_endpoint    http://127.0.0.1/token;
 --- no_error_log
 [emerg]
 [warn]
+
+
+
+=== TEST 55: a form of requests that is not known
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_request  xml;
+--- says
+unknown form "xml" in "token_proxy_request", there are "form", "json" and "query"
+
+
+
+=== TEST 56: the form of requests, twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_request  form;
+            token_proxy_request  json;
+--- says
+"token_proxy_request" directive is duplicate
+
+
+
+=== TEST 57: a member whose name cannot stand in an answer
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  'a"b' c;
+--- says
+"a"b" in "token_proxy_member" is not the name of a member
+
+
+
+=== TEST 58: a path of a member without a name
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  access_token  data..token;
+--- says
+path "data..token" in "token_proxy_member" is not 1 to 16 names joined by dots
+
+
+
+=== TEST 59: a path of a member that ends with a dot
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  access_token  data.;
+--- says
+path "data." in "token_proxy_member" is not 1 to 16 names joined by dots
+
+
+
+=== TEST 60: an empty path of a member
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  access_token  "";
+--- says
+path "" in "token_proxy_member" is not 1 to 16 names joined by dots
+
+
+
+=== TEST 61: a path of a member that is too deep
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  access_token  a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a;
+--- says
+path "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a" in "token_proxy_member" is not 1 to 16 names joined by dots
+
+
+
+=== TEST 62: the path of a member, twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_member  access_token  a;
+            token_proxy_member  access_token  b;
+--- says
+duplicate member "access_token" in "token_proxy_member"
+
+
+
+=== TEST 63: too many members
+--- inside eval
+"token_proxy_endpoint  http://127.0.0.1/token;
+            " . CORE::join("", map { "token_proxy_member error_$_ a; " } 1 .. 33) . ""
+--- says
+more than 32 members in "token_proxy_member"
+
+
+
+=== TEST 64: paths of members, and every field
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_fields  *;
+            token_proxy_member  access_token  a;
+--- says
+"*" of "token_proxy_fields" cannot be used with "token_proxy_member", name the fields
+
+
+
+=== TEST 65: a claim that is the module's own: iat
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  iat a;
+--- says
+claim "iat" cannot be set by "token_proxy_grant_claim"
+
+
+
+=== TEST 66: a claim that is the module's own: exp
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  exp a;
+--- says
+claim "exp" cannot be set by "token_proxy_grant_claim"
+
+
+
+=== TEST 67: a claim that is the module's own: jti
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  jti a;
+--- says
+claim "jti" cannot be set by "token_proxy_grant_claim"
+
+
+
+=== TEST 68: a claim that is the module's own: nbf
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  nbf a;
+--- says
+claim "nbf" cannot be set by "token_proxy_grant_claim"
+
+
+
+=== TEST 69: a claim without a name
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  "" a;
+--- says
+claim "" cannot be set by "token_proxy_grant_claim"
+
+
+
+=== TEST 70: a claim that stands twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  a b;
+            token_proxy_grant_claim  a c;
+--- says
+duplicate claim "a" in "token_proxy_grant_claim"
+
+
+
+=== TEST 71: a claim that is not UTF-8
+--- inside eval
+"token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_claim  a \xff;"
+--- says
+the value of claim "a" of "token_proxy_grant_claim" is not UTF-8
+
+
+
+=== TEST 72: a client id as a parameter, where the method sends it
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_auth_method  client_secret_post;
+            token_proxy_param        client_id  a;
+--- says
+parameter "client_id" cannot be set by "token_proxy_param"
+
+
+
+=== TEST 73: a client id as a parameter, beside that of a public client
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_auth_method  none;
+            token_proxy_param        client_id  a;
+--- says
+parameter "client_id" cannot be set by "token_proxy_param"
+
+
+
+=== TEST 74: the grant type as a parameter
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_grant_type  off;
+            token_proxy_param       grant_type  a;
+--- says
+parameter "grant_type" cannot be set by "token_proxy_param"
+
+
+
+=== TEST 75: JSON: a parameter that is not UTF-8
+--- inside eval
+"token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_request  json;
+            token_proxy_param    a  b\xc3;"
+--- says
+parameter "a" of "token_proxy_param" is not UTF-8, which "token_proxy_request json" needs
+
+
+
+=== TEST 76: JSON: a parameter that stands twice
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_request  json;
+            token_proxy_param    audience  a;
+            token_proxy_param    audience  b;
+--- says
+parameter "audience" of "token_proxy_param" stands twice, which "token_proxy_request json" cannot send
+
+
+
+=== TEST 77: a certificate that is not there
+--- inside
+token_proxy_endpoint  http://127.0.0.1/token;
+            token_proxy_certificate  "";
+--- says
+"token_proxy_certificate" directive needs the path of a file
+
+
+
+=== TEST 78: a secret in a URL is a warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        token_proxy_request      query;
+        token_proxy_auth_method  client_secret_post;
+    }
+--- error_code: 405
+--- error_log eval
+qr{\[warn\].*with "token_proxy_request query" and "token_proxy_auth_method client_secret_post" the client secret is in the URL, which the endpoint may log in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 79: a member without a registered name is a warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        token_proxy_member  acces_token  a;
+    }
+--- error_code: 405
+--- error_log eval
+qr{\[warn\].*"acces_token" in "token_proxy_member" is no registered name of a member in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 80: a token in clear is a warning, where there is no secret
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://192.0.2.1/token;
+        token_proxy_auth_method  none;
+    }
+--- error_code: 405
+--- error_log eval
+qr{\[warn\].*the token travels in clear from "token_proxy_endpoint" "http://192\.0\.2\.1/token" in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 81: a machine's metadata service needs no client, and is worth no warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://169.254.169.254/token;
+        token_proxy_request      query;
+        token_proxy_grant_type   off;
+        token_proxy_auth_method  none;
+        proxy_set_header         Metadata-Flavor  Google;
+    }
+--- no_credentials
+--- error_code: 405
+--- no_error_log
+[emerg]
+[warn]
+
+
+
+=== TEST 82: a claim that nobody signs is a warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        token_proxy_grant_claim  scope  a;
+    }
+--- error_code: 405
+--- error_log eval
+qr{\[warn\].*"token_proxy_grant_claim" is not used without "token_proxy_grant_type urn:ietf:params:oauth:grant-type:jwt-bearer" and an assertion to sign in \S+/nginx\.conf:\d+}

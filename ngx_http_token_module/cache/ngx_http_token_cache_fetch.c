@@ -122,7 +122,8 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
         offsetof(ngx_http_token_request_t, body),
         offsetof(ngx_http_token_request_t, client_id),
         offsetof(ngx_http_token_request_t, secret),
-        offsetof(ngx_http_token_request_t, audience)
+        offsetof(ngx_http_token_request_t, audience),
+        offsetof(ngx_http_token_request_t, claims)
     };
 
     *dst = *src;

@@ -21,9 +21,16 @@ static char *ngx_http_token_load_key(ngx_conf_t *cf,
 static int ngx_http_token_no_password(char *buf, int size, int rwflag,
     void *data);
 static void ngx_http_token_free_key(void *data);
+static char *ngx_http_token_load_certificate(ngx_conf_t *cf,
+    ngx_http_token_cert_t *certificate);
+static ngx_int_t ngx_http_token_thumbprint(ngx_conf_t *cf, X509 *x509,
+    const EVP_MD *md, ngx_str_t *text);
+static void ngx_http_token_free_certificate(void *data);
 static char *ngx_http_token_choose_alg(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static char *ngx_http_token_check_key(ngx_conf_t *cf,
+static ngx_http_token_alg_t *ngx_http_token_check_key(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, char *directive);
+static char *ngx_http_token_check_certificate(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
@@ -237,6 +244,132 @@ ngx_http_token_free_key(void *data)
 
 
 char *
+ngx_http_token_set_certificate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t              *value;
+    ngx_pool_cleanup_t     *cln;
+    ngx_http_token_cert_t  *certificate;
+
+    if (tlcf->auth.certificate != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "needs the path of a file";
+    }
+
+    certificate = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_cert_t));
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+
+    if (certificate == NULL || cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    cln->handler = ngx_http_token_free_certificate;
+    cln->data = certificate;
+
+    certificate->name = value[1];
+    certificate->pos = ngx_http_token_conf_pos(cf);
+
+    tlcf->auth.certificate = certificate;
+
+    return ngx_http_token_load_certificate(cf, certificate);
+}
+
+
+static char *
+ngx_http_token_load_certificate(ngx_conf_t *cf,
+    ngx_http_token_cert_t *certificate)
+{
+    BIO                    *bio;
+    ngx_str_t               name, *directive;
+    ngx_http_token_read_t   file;
+
+    directive = cf->args->elts;
+    name = certificate->name;
+
+    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
+
+        if (file.wrong) {
+            ngx_http_token_log(NGX_LOG_EMERG, cf, &certificate->pos, file.err,
+                               "%s\"%V\" of \"%V\" %s",
+                               file.call, &name, directive, file.wrong);
+        }
+
+        return NGX_CONF_ERROR;
+    }
+
+    bio = BIO_new_mem_buf(file.text.data, file.text.len);
+
+    if (bio) {
+        certificate->x509 = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        BIO_free(bio);
+    }
+
+    if (certificate->x509
+        && ngx_http_token_thumbprint(cf, certificate->x509, EVP_sha1(),
+                                     &certificate->x5t)
+           == NGX_OK
+        && ngx_http_token_thumbprint(cf, certificate->x509, EVP_sha256(),
+                                     &certificate->x5t_s256)
+           == NGX_OK)
+    {
+        return NGX_CONF_OK;
+    }
+
+    ERR_clear_error();
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"%V\" of \"%V\" is not a PEM file with "
+                       "a certificate", &certificate->name, directive);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/* RFC 7515 4.1.7 and 4.1.8 */
+
+static ngx_int_t
+ngx_http_token_thumbprint(ngx_conf_t *cf, X509 *x509, const EVP_MD *md,
+    ngx_str_t *text)
+{
+    u_char        digest[EVP_MAX_MD_SIZE];
+    unsigned int  len;
+
+    if (X509_digest(x509, md, digest, &len) != 1) {
+        return NGX_ERROR;
+    }
+
+    text->data = ngx_pnalloc(cf->pool, ngx_base64_encoded_length(len));
+    if (text->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->len = ngx_http_token_base64url(text->data, digest, len) - text->data;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_token_free_certificate(void *data)
+{
+    ngx_http_token_cert_t *certificate = data;
+
+    X509_free(certificate->x509);
+    certificate->x509 = NULL;
+}
+
+
+char *
 ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_loc_conf_t *tlcf = conf;
@@ -284,6 +417,7 @@ ngx_http_token_auth_create(ngx_http_token_auth_conf_t *conf)
     conf->client_secret = NGX_CONF_UNSET_PTR;
     conf->method = NGX_CONF_UNSET_UINT;
     conf->private_key = NGX_CONF_UNSET_PTR;
+    conf->certificate = NGX_CONF_UNSET_PTR;
 }
 
 
@@ -303,6 +437,7 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
     ngx_conf_merge_uint_value(conf->method, prev->method,
                               NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC);
     ngx_conf_merge_ptr_value(conf->private_key, prev->private_key, NULL);
+    ngx_conf_merge_ptr_value(conf->certificate, prev->certificate, NULL);
     ngx_conf_merge_str_value(conf->key_id, prev->key_id, "");
 
     if (conf->audience == NULL) {
@@ -310,6 +445,41 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_auth_init_grant(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    if (!ngx_http_token_equals(&tlcf->grant_type, NGX_HTTP_TOKEN_JWT_BEARER)) {
+        return NGX_CONF_OK;
+    }
+
+    /* an assertion that another has signed */
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (ngx_http_token_equals(&param[i].name, "assertion")) {
+            return NGX_CONF_OK;
+        }
+    }
+
+    if (tlcf->auth.private_key == NULL) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
+                           "\"token_proxy_grant_type " NGX_HTTP_TOKEN_JWT_BEARER
+                           "\" needs \"token_proxy_private_key\", or "
+                           "\"token_proxy_param assertion\"");
+        return NGX_CONF_ERROR;
+    }
+
+    tlcf->auth.grant_alg = ngx_http_token_check_key(cf, tlcf,
+                                                    "token_proxy_grant_type");
+
+    return tlcf->auth.grant_alg ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -323,8 +493,12 @@ ngx_http_token_auth_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
             return NGX_CONF_ERROR;
         }
 
-    } else {
+    } else if (tlcf->auth.grant_alg == NULL) {
         tlcf->auth.audience = NULL;
+    }
+
+    if (ngx_http_token_check_certificate(cf, tlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
     }
 
     return ngx_http_token_auth_init_identity(cf, tlcf);
@@ -337,7 +511,18 @@ ngx_http_token_choose_alg(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     ngx_http_token_value_t  *secret;
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
-        return ngx_http_token_check_key(cf, tlcf);
+
+        if (tlcf->auth.private_key == NULL) {
+            ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
+                               "\"token_proxy_auth_method private_key_jwt\" "
+                               "needs \"token_proxy_private_key\"");
+            return NGX_CONF_ERROR;
+        }
+
+        tlcf->auth.alg = ngx_http_token_check_key(cf, tlcf,
+                                    "token_proxy_auth_method private_key_jwt");
+
+        return tlcf->auth.alg ? NGX_CONF_OK : NGX_CONF_ERROR;
     }
 
     tlcf->auth.alg = ngx_http_token_find_alg(tlcf->auth.method,
@@ -358,46 +543,76 @@ ngx_http_token_choose_alg(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 }
 
 
-static char *
-ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+/* the algorithm for the private key, or NULL after a message */
+
+static ngx_http_token_alg_t *
+ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    char *directive)
 {
-    ngx_str_t              text, signature;
+    ngx_str_t              text, signature, name;
+    ngx_http_token_alg_t  *alg;
     ngx_http_token_key_t  *key;
 
     key = tlcf->auth.private_key;
 
-    if (key == NULL) {
-        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
-                           "\"token_proxy_auth_method private_key_jwt\" needs "
-                           "\"token_proxy_private_key\"");
-        return NGX_CONF_ERROR;
+    ngx_str_null(&name);
+
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
+        name = tlcf->auth.alg_name;
     }
 
-    tlcf->auth.alg = ngx_http_token_find_alg(tlcf->auth.method,
-                                             &tlcf->auth.alg_name,
-                                             key->pkey);
+    alg = ngx_http_token_find_alg(NGX_HTTP_TOKEN_PRIVATE_KEY_JWT, &name,
+                                  key->pkey);
 
     ngx_str_set(&text, "any");
 
     /* a signature shows whether the key may be used: some are restricted */
 
-    if (tlcf->auth.alg
-        && ngx_http_token_sign(cf->temp_pool, tlcf->auth.alg, key->pkey, &text,
+    if (alg
+        && ngx_http_token_sign(cf->temp_pool, alg, key->pkey, &text,
                                &signature)
            == NGX_OK)
     {
-        return NGX_CONF_OK;
+        return alg;
     }
 
     ERR_clear_error();
 
     ngx_http_token_log(NGX_LOG_EMERG, cf, &key->pos, 0,
                        "key \"%V\" of \"token_proxy_private_key\" does not fit "
-                       "%s%V of \"token_proxy_auth_method private_key_jwt\"",
-                       &key->name,
-                       tlcf->auth.alg_name.len ? "algorithm "
-                                               : "any algorithm",
-                       &tlcf->auth.alg_name);
+                       "%s%V of \"%s\"", &key->name,
+                       name.len ? "algorithm " : "any algorithm", &name,
+                       directive);
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_token_check_certificate(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_http_token_cert_t  *certificate;
+
+    certificate = tlcf->auth.certificate;
+
+    if (certificate == NULL
+        || (tlcf->auth.method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+            && tlcf->auth.grant_alg == NULL)
+        || X509_check_private_key(certificate->x509,
+                                  tlcf->auth.private_key->pkey)
+           == 1)
+    {
+        return NGX_CONF_OK;
+    }
+
+    ERR_clear_error();
+
+    ngx_http_token_log(NGX_LOG_EMERG, cf, &certificate->pos, 0,
+                       "certificate \"%V\" of \"token_proxy_certificate\" "
+                       "does not belong to key \"%V\" of "
+                       "\"token_proxy_private_key\"", &certificate->name,
+                       &tlcf->auth.private_key->name);
 
     return NGX_CONF_ERROR;
 }
@@ -414,16 +629,19 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                    *p, digest[NGX_HTTP_TOKEN_DIGEST_LEN];
-    ngx_str_t                  certificate, alg;
+    ngx_str_t                  certificate, alg, grant_alg, x5t;
 #if (NGX_HTTP_SSL)
     ngx_http_upstream_conf_t  *ucf;
 #endif
 
     ngx_str_set(&certificate, "");
     ngx_str_set(&alg, "");
+    ngx_str_set(&grant_alg, "");
+    ngx_str_set(&x5t, "");
     ngx_memzero(digest, NGX_HTTP_TOKEN_DIGEST_LEN);
 
-    if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+    if ((tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+         || tlcf->auth.grant_alg)
         && ngx_http_token_fingerprint(tlcf->auth.private_key->pkey, digest)
            != NGX_OK)
     {
@@ -444,9 +662,18 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
         alg = tlcf->auth.alg->name;
     }
 
+    if (tlcf->auth.grant_alg) {
+        grant_alg = tlcf->auth.grant_alg->name;
+    }
+
+    if (tlcf->auth.certificate) {
+        x5t = tlcf->auth.certificate->x5t_s256;
+    }
+
     p = ngx_pnalloc(cf->pool, NGX_HTTP_TOKEN_DIGEST_LEN
                               + tlcf->auth.key_id.len + 1
-                              + certificate.len + 1 + alg.len);
+                              + certificate.len + 1 + alg.len + 1
+                              + grant_alg.len + 1 + x5t.len);
     if (p == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -456,7 +683,8 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     /* the parts that vary in length end with a NUL */
 
     p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-    p = ngx_sprintf(p, "%V%Z%V%Z%V", &tlcf->auth.key_id, &certificate, &alg);
+    p = ngx_sprintf(p, "%V%Z%V%Z%V%Z%V%Z%V", &tlcf->auth.key_id, &certificate,
+                    &alg, &grant_alg, &x5t);
 
     tlcf->auth.identity.len = p - tlcf->auth.identity.data;
 

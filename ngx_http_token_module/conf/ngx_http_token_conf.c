@@ -10,7 +10,6 @@
 #include "ngx_http_token_conf.h"
 
 
-static char *ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u);
 static char *ngx_http_token_check_not_empty(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_token_check_not_zero_size(ngx_conf_t *cf, void *post,
@@ -53,18 +52,6 @@ static char  *ngx_http_token_known_fields[] = {
 };
 
 
-/* parameters that the module itself writes into the body of a token request */
-
-static char  *ngx_http_token_own_params[] = {
-    "grant_type",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    NULL
-};
-
-
 static ngx_uint_t
 ngx_http_token_list_contains(char **list, ngx_str_t *name)
 {
@@ -75,6 +62,13 @@ ngx_http_token_list_contains(char **list, ngx_str_t *name)
     }
 
     return 0;
+}
+
+
+ngx_uint_t
+ngx_http_token_is_known_field(ngx_str_t *name)
+{
+    return ngx_http_token_list_contains(ngx_http_token_known_fields, name);
 }
 
 
@@ -116,7 +110,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    wrong = ngx_http_token_check_url(&value[1], &u);
+    wrong = ngx_http_token_prepare_url(&value[1], &u);
 
     if (wrong == NULL && ngx_parse_url(cf->temp_pool, &u) != NGX_OK) {
         wrong = u.err ? u.err : "out of memory";
@@ -130,7 +124,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    (void) ngx_http_token_check_url(&value[1], &u);
+    (void) ngx_http_token_prepare_url(&value[1], &u);
 
     tlcf->upstream = ngx_http_upstream_add(cf, &u, 0);
     if (tlcf->upstream == NULL) {
@@ -138,53 +132,6 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
-}
-
-
-/* prepares u for ngx_parse_url() */
-
-static char *
-ngx_http_token_check_url(ngx_str_t *url, ngx_url_t *u)
-{
-    size_t  i, add;
-
-    ngx_memzero(u, sizeof(ngx_url_t));
-
-    if (ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0) {
-        add = 7;
-        u->default_port = 80;
-
-    } else if (ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0) {
-#if (NGX_HTTP_SSL)
-        add = 8;
-        u->default_port = 443;
-#else
-        return "https protocol requires SSL support";
-#endif
-
-    } else {
-        return "no \"http://\" or \"https://\"";
-    }
-
-    for (i = add; i < url->len; i++) {
-
-        if (url->data[i] <= 0x20 || url->data[i] >= 0x7f) {
-            return "invalid character";
-        }
-
-        /* RFC 6749 3.2 */
-
-        if (url->data[i] == '#') {
-            return "a fragment is not allowed";
-        }
-    }
-
-    u->url.len = url->len - add;
-    u->url.data = url->data + add;
-    u->uri_part = 1;
-    u->no_resolve = 1;
-
-    return NULL;
 }
 
 
@@ -323,9 +270,7 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (value[1].len == 0
-        || ngx_http_token_list_contains(ngx_http_token_own_params, &value[1]))
-    {
+    if (value[1].len == 0 || ngx_strcmp(value[1].data, "grant_type") == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "parameter \"%V\" cannot be set by \"%V\"",
                            &value[1], &cmd->name);

@@ -59,16 +59,40 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
+/* Whether a member's name is registered, or one of large providers. */
+ngx_uint_t ngx_http_token_is_known_field(ngx_str_t *name);
+
+
+/* ngx_http_token_request_conf.c */
+
+char *ngx_http_token_set_request(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_member(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_grant_claim(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* Checks what a token location sends, and where an answer has its members. */
+char *ngx_http_token_request_check(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+
+
 /* ngx_http_token_auth_conf.c */
 
 char *ngx_http_token_set_auth_method(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_token_set_certificate(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_key_id(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* Finds out whether a grant has an assertion to sign, and checks its key. */
+char *ngx_http_token_auth_init_grant(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 
 /* Chooses the algorithm, and checks that it and the key fit. */
 char *ngx_http_token_auth_init(ngx_conf_t *cf,

@@ -8,7 +8,7 @@
  * needs:
  *
  *     proxy_pass            URL;    # or $token_proxy_internal_endpoint
- *     proxy_method          POST;
+ *     proxy_method          POST;   # or GET, with all in the URL
  *     proxy_http_version    1.1;
  *     proxy_set_body        $token_proxy_internal_body;
  *     proxy_set_header      Authorization $token_proxy_internal_authorization;
@@ -238,7 +238,10 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
     clcf->handler = ngx_http_token_handler;
 
     if (ngx_http_token_fetch_proxy_pass(cf, tlcf, conf) != NGX_CONF_OK
-        || ngx_http_token_proxy_set(cf, conf, "proxy_method", "POST")
+        || ngx_http_token_proxy_set(cf, conf, "proxy_method",
+                                    (tlcf->format
+                                     == NGX_HTTP_TOKEN_FORMAT_QUERY)
+                                        ? "GET" : "POST")
            != NGX_CONF_OK
         || ngx_http_token_proxy_set(cf, conf, "proxy_http_version", "1.1")
            != NGX_CONF_OK
@@ -271,7 +274,7 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
 
     url = "$token_proxy_internal_endpoint";
 
-    if (tlcf->upstream) {
+    if (tlcf->upstream && tlcf->format != NGX_HTTP_TOKEN_FORMAT_QUERY) {
 
         /* a URL that is constant needs a path before its query */
 

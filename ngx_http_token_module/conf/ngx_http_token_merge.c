@@ -13,6 +13,8 @@ static void ngx_http_token_merge_methods(ngx_http_token_loc_conf_t *prev,
     ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_merge_fields(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
+static ngx_int_t ngx_http_token_merge_params(ngx_conf_t *cf,
+    ngx_array_t **params);
 static void ngx_http_token_merge_enable(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *prev, ngx_http_token_loc_conf_t *conf);
 static char *ngx_http_token_merge_headers(ngx_conf_t *cf,
@@ -33,7 +35,7 @@ static char *ngx_http_token_default_credential(ngx_conf_t *cf,
     ngx_http_token_value_t **value);
 static char *ngx_http_token_check_endpoint(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
-static ngx_uint_t ngx_http_token_is_loopback(
+static ngx_uint_t ngx_http_token_is_local(
     ngx_http_upstream_srv_conf_t *uscf);
 
 
@@ -45,7 +47,11 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_str_value(conf->grant_type, prev->grant_type,
                              "client_credentials");
+    ngx_conf_merge_uint_value(conf->format, prev->format,
+                              NGX_HTTP_TOKEN_FORMAT_FORM);
     ngx_conf_merge_ptr_value(conf->params, prev->params, NULL);
+    ngx_conf_merge_ptr_value(conf->claims, prev->claims, NULL);
+    ngx_conf_merge_ptr_value(conf->paths, prev->paths, NULL);
     ngx_conf_merge_sec_value(conf->file_valid, prev->file_valid, 10);
     ngx_conf_merge_value(conf->refresh_grant, prev->refresh_grant, 0);
     ngx_conf_merge_size_value(conf->max_response_size,
@@ -71,12 +77,10 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->params == NULL) {
-        conf->params = ngx_array_create(cf->pool, 1,
-                                        sizeof(ngx_http_token_param_t));
-        if (conf->params == NULL) {
-            return NGX_CONF_ERROR;
-        }
+    if (ngx_http_token_merge_params(cf, &conf->params) != NGX_OK
+        || ngx_http_token_merge_params(cf, &conf->claims) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     ngx_http_token_merge_enable(cf, prev, conf);
@@ -133,6 +137,20 @@ ngx_http_token_merge_fields(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     }
 
     return conf->fields ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+/* an empty list in the place of none */
+
+static ngx_int_t
+ngx_http_token_merge_params(ngx_conf_t *cf, ngx_array_t **params)
+{
+    if (*params == NULL) {
+        *params = ngx_array_create(cf->pool, 1,
+                                   sizeof(ngx_http_token_param_t));
+    }
+
+    return *params ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -227,7 +245,9 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     ngx_http_token_grant_init(cf, conf);
 
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_auth_init_grant(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_request_check(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
@@ -271,9 +291,16 @@ ngx_http_token_check_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 static char *
 ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
+    ngx_uint_t               needed;
     ngx_http_token_value_t  *id;
 
+    /* a public client may have no id, and metadata services know none */
+
+    needed = (conf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
+              || (conf->auth.grant_alg && ngx_http_token_claims_need_id(conf)));
+
     if (conf->auth.client_id == NULL
+        && needed
         && ngx_http_token_default_credential(cf, conf, "token_proxy_client_id",
                                              "env:CONSUMER_KEY",
                                              &conf->auth.client_id)
@@ -295,8 +322,8 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 
     id = conf->auth.client_id;
 
-    if (id->complex == NULL && !conf->auth.form
-        && conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+    if (conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && id->complex == NULL && !conf->auth.form
         && ngx_strlchr(id->text.data, id->text.data + id->text.len, ':'))
     {
         ngx_http_token_log(NGX_LOG_EMERG, cf, &id->pos, 0,
@@ -401,10 +428,14 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_loopback(uscf)) {
+    if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_local(uscf)) {
         ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
-                           "the client secret travels in clear to "
-                           "\"token_proxy_endpoint\" \"%V\"", &url);
+                           "the %s in clear %s "
+                           "\"token_proxy_endpoint\" \"%V\"",
+                           ngx_http_token_uses_secret(conf)
+                               ? "client secret travels" : "token travels",
+                           ngx_http_token_uses_secret(conf) ? "to" : "from",
+                           &url);
     }
 
     if (ssl && !conf->ssl_verify && !clcf->noname) {
@@ -438,8 +469,9 @@ ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 
 
 static ngx_uint_t
-ngx_http_token_is_loopback(ngx_http_upstream_srv_conf_t *uscf)
+ngx_http_token_is_local(ngx_http_upstream_srv_conf_t *uscf)
 {
+    in_addr_t                    address;
     ngx_uint_t                   i, n;
     struct sockaddr_in          *sin;
     ngx_http_upstream_server_t  *server;
@@ -465,7 +497,9 @@ ngx_http_token_is_loopback(ngx_http_upstream_srv_conf_t *uscf)
             case AF_INET6:
                 sin6 = (struct sockaddr_in6 *) server[i].addrs[n].sockaddr;
 
-                if (!IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr)) {
+                if (!IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr)
+                    && !IN6_IS_ADDR_LINKLOCAL(&sin6->sin6_addr))
+                {
                     return 0;
                 }
 
@@ -475,7 +509,11 @@ ngx_http_token_is_loopback(ngx_http_upstream_srv_conf_t *uscf)
             case AF_INET:
                 sin = (struct sockaddr_in *) server[i].addrs[n].sockaddr;
 
-                if ((ntohl(sin->sin_addr.s_addr) >> 24) != 127) {
+                address = ntohl(sin->sin_addr.s_addr);
+
+                /* link-local, RFC 3927: the metadata service of a machine */
+
+                if ((address >> 24) != 127 && (address >> 16) != 0xa9fe) {
                     return 0;
                 }
 

@@ -89,6 +89,19 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
 
         kv->key = h->name;
         kv->value = h->value;
+
+        if (ngx_strncmp(h->name.data, "Content-", 8) != 0) {
+            continue;
+        }
+
+        if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY) {
+            ngx_str_null(&kv->value);
+
+        } else if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_JSON
+                   && h == ngx_http_token_headers)
+        {
+            ngx_str_set(&kv->value, "application/json");
+        }
     }
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC

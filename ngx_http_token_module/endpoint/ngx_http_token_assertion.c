@@ -2,8 +2,9 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Assertions, with which a client authenticates itself by a signature
- * (RFC 7521, RFC 7523): a JWT of its own for each call of the endpoint.
+ * Assertions (RFC 7521, RFC 7523), with which a client authenticates itself by
+ * a signature, or asks for a token: a JWT of its own for each call of the
+ * endpoint.
  */
 
 
@@ -17,20 +18,25 @@
 #include <openssl/rsa.h>
 
 
+/* seconds; the clock of an endpoint may be behind */
+
 #define NGX_HTTP_TOKEN_ASSERTION_LIFETIME  60
+#define NGX_HTTP_TOKEN_ASSERTION_AGE       10
 
 #define NGX_HTTP_TOKEN_JTI_LEN             16
 
 
+static ngx_int_t ngx_http_token_client_assertion(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_str_t *assertion);
 static ngx_int_t ngx_http_token_assertion(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, EVP_PKEY *key, ngx_str_t *assertion);
-static u_char *ngx_http_token_assertion_header(u_char *p, ngx_str_t *name,
-    ngx_str_t *key_id);
-static u_char *ngx_http_token_assertion_claims(u_char *p,
-    ngx_http_token_request_t *request, ngx_str_t *audience, ngx_str_t *jti);
-static u_char *ngx_http_token_jwt_string(u_char *p, char *name,
-    ngx_str_t *value);
-static u_char *ngx_http_token_base64url(u_char *p, u_char *data, size_t len);
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_alg_t *alg, EVP_PKEY *key,
+    ngx_str_t *claims, ngx_str_t *assertion);
+static u_char *ngx_http_token_assertion_header(u_char *p,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_alg_t *alg);
+static u_char *ngx_http_token_assertion_claims(u_char *p, ngx_str_t *claims,
+    u_char *random);
+static ngx_int_t ngx_http_token_append(ngx_pool_t *pool, ngx_str_t *body,
+    char *before, ngx_str_t *assertion);
 static ngx_int_t ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg,
     ngx_str_t *signature);
 
@@ -123,26 +129,89 @@ ngx_http_token_request_t *
 ngx_http_token_sign_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
-    u_char                     *p;
-    EVP_PKEY                   *key, *secret;
     ngx_int_t                   rc;
-    ngx_str_t                   assertion, *body;
+    ngx_str_t                   assertion;
+    ngx_uint_t                  grant;
     ngx_http_token_request_t   *sent;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    static char  before[] = "&client_assertion_type=urn%3Aietf%3Aparams"
-                            "%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
-                            "&client_assertion=";
-
     tlcf = request->tlcf;
+    grant = (tlcf->auth.grant_alg && !request->refresh_grant);
 
-    if (tlcf->auth.alg == NULL) {
+    if (tlcf->auth.alg == NULL && !grant) {
         return request;
     }
 
     sent = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
     if (sent == NULL) {
         return NULL;
+    }
+
+    *sent = *request;
+
+    rc = NGX_OK;
+
+    if (grant) {
+        rc = ngx_http_token_assertion(r->pool, tlcf, tlcf->auth.grant_alg,
+                                      tlcf->auth.private_key->pkey,
+                                      &request->claims, &assertion);
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_token_append(r->pool, &sent->body, "assertion=",
+                                       &assertion);
+        }
+    }
+
+    if (tlcf->auth.alg && rc == NGX_OK) {
+        rc = ngx_http_token_client_assertion(r->pool, request, &assertion);
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_token_append(r->pool, &sent->body,
+                                       "client_assertion_type="
+                                       "urn%3Aietf%3Aparams%3Aoauth"
+                                       "%3Aclient-assertion-type%3Ajwt-bearer"
+                                       "&client_assertion=", &assertion);
+        }
+    }
+
+    if (rc != NGX_OK) {
+        ERR_clear_error();
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "signing an assertion failed");
+        return NULL;
+    }
+
+    return sent;
+}
+
+
+static ngx_int_t
+ngx_http_token_client_assertion(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_str_t *assertion)
+{
+    EVP_PKEY                   *key, *secret;
+    ngx_int_t                   rc;
+    ngx_str_t                   text;
+    ngx_keyval_t                claims[3];
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    /* RFC 7523 3 */
+
+    ngx_str_set(&claims[0].key, "iss");
+    claims[0].value = request->client_id;
+
+    ngx_str_set(&claims[1].key, "sub");
+    claims[1].value = request->client_id;
+
+    ngx_str_set(&claims[2].key, "aud");
+    claims[2].value = tlcf->auth.audience ? request->audience
+                                          : request->endpoint;
+
+    if (ngx_http_token_write_claims(pool, claims, 3, &text) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     secret = NULL;
@@ -157,66 +226,72 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
         key = tlcf->auth.private_key->pkey;
     }
 
-    rc = ngx_http_token_assertion(r->pool, request, key, &assertion);
+    rc = ngx_http_token_assertion(pool, tlcf, tlcf->auth.alg, key, &text,
+                                  assertion);
 
     EVP_PKEY_free(secret);
 
-    if (rc != NGX_OK) {
-        ERR_clear_error();
+    return rc;
+}
 
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "signing the client's assertion failed");
-        return NULL;
+
+/* adds a parameter to a form; what is signed needs no encoding */
+
+static ngx_int_t
+ngx_http_token_append(ngx_pool_t *pool, ngx_str_t *body, char *before,
+    ngx_str_t *assertion)
+{
+    u_char  *p, *data;
+    size_t   len;
+
+    len = ngx_strlen(before);
+
+    data = ngx_pnalloc(pool, body->len + 1 + len + assertion->len);
+    if (data == NULL) {
+        return NGX_ERROR;
     }
 
-    *sent = *request;
+    p = ngx_cpymem(data, body->data, body->len);
 
-    body = &sent->body;
-
-    body->len = request->body.len + sizeof(before) - 1 + assertion.len;
-    body->data = ngx_pnalloc(r->pool, body->len);
-    if (body->data == NULL) {
-        return NULL;
+    if (body->len) {
+        *p++ = '&';
     }
 
-    p = ngx_cpymem(body->data, request->body.data, request->body.len);
-    p = ngx_cpymem(p, before, sizeof(before) - 1);
-    ngx_memcpy(p, assertion.data, assertion.len);
+    p = ngx_cpymem(p, before, len);
+    p = ngx_cpymem(p, assertion->data, assertion->len);
 
-    return sent;
+    body->data = data;
+    body->len = p - data;
+
+    return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
-    EVP_PKEY *key, ngx_str_t *assertion)
+ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_alg_t *alg, EVP_PKEY *key, ngx_str_t *claims,
+    ngx_str_t *assertion)
 {
-    u_char                     *p, *plain, *end;
-    size_t                      len, size;
-    u_char                      random[NGX_HTTP_TOKEN_JTI_LEN];
-    u_char                      id[NGX_HTTP_TOKEN_JTI_LEN * 2];
-    ngx_str_t                   jti, signature, *audience;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = request->tlcf;
-
-    audience = tlcf->auth.audience ? &request->audience : &request->endpoint;
+    u_char     *p, *plain, *end;
+    size_t      len, size;
+    u_char      random[NGX_HTTP_TOKEN_JTI_LEN];
+    ngx_str_t   signature;
 
     if (key == NULL || RAND_bytes(random, NGX_HTTP_TOKEN_JTI_LEN) != 1) {
         return NGX_ERROR;
     }
 
-    jti.data = id;
-    jti.len = ngx_http_token_base64url(id, random, NGX_HTTP_TOKEN_JTI_LEN)
-              - id;
+    /* every character of a key's id may be escaped */
 
-    /* every character of a text may be escaped */
+    len = sizeof("{\"alg\":\"\",\"typ\":\"JWT\",\"kid\":\"\",\"x5t\":\"\","
+                 "\"x5t#S256\":\"\"}{\"jti\":\"\",\"iat\":,\"exp\":}")
+          + alg->name.len + 2 * tlcf->auth.key_id.len + claims->len
+          + 2 * NGX_HTTP_TOKEN_JTI_LEN + 2 * NGX_TIME_T_LEN;
 
-    len = sizeof("{\"alg\":\"\",\"typ\":\"JWT\",\"kid\":\"\"}{\"iss\":\"\","
-                 "\"sub\":\"\",\"aud\":\"\",\"jti\":\"\",\"iat\":,\"exp\":}")
-          + tlcf->auth.alg->name.len + 2 * tlcf->auth.key_id.len
-          + 4 * request->client_id.len + 2 * audience->len
-          + jti.len + 2 * NGX_TIME_T_LEN;
+    if (tlcf->auth.certificate) {
+        len += tlcf->auth.certificate->x5t.len
+               + tlcf->auth.certificate->x5t_s256.len;
+    }
 
     plain = ngx_pnalloc(pool, len);
     if (plain == NULL) {
@@ -235,19 +310,16 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 
     assertion->data = p;
 
-    end = ngx_http_token_assertion_header(plain, &tlcf->auth.alg->name,
-                                          &tlcf->auth.key_id);
+    end = ngx_http_token_assertion_header(plain, tlcf, alg);
     p = ngx_http_token_base64url(p, plain, end - plain);
     *p++ = '.';
 
-    end = ngx_http_token_assertion_claims(plain, request, audience, &jti);
+    end = ngx_http_token_assertion_claims(plain, claims, random);
     p = ngx_http_token_base64url(p, plain, end - plain);
 
     assertion->len = p - assertion->data;
 
-    if (ngx_http_token_sign(pool, tlcf->auth.alg, key, assertion, &signature)
-        != NGX_OK)
-    {
+    if (ngx_http_token_sign(pool, alg, key, assertion, &signature) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -260,14 +332,28 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_request_t *request,
 }
 
 
-static u_char *
-ngx_http_token_assertion_header(u_char *p, ngx_str_t *name, ngx_str_t *key_id)
-{
-    p = ngx_sprintf(p, "{\"alg\":\"%V\",\"typ\":\"JWT\"", name);
+/* RFC 7515 4.1 */
 
-    if (key_id->len) {
+static u_char *
+ngx_http_token_assertion_header(u_char *p, ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_alg_t *alg)
+{
+    ngx_http_token_cert_t  *certificate;
+
+    static ngx_str_t  kid = ngx_string("kid");
+
+    p = ngx_sprintf(p, "{\"alg\":\"%V\",\"typ\":\"JWT\"", &alg->name);
+
+    if (tlcf->auth.key_id.len) {
         *p++ = ',';
-        p = ngx_http_token_jwt_string(p, "kid", key_id);
+        p = (u_char *) ngx_http_token_json_pair(p, &kid, &tlcf->auth.key_id);
+    }
+
+    certificate = tlcf->auth.certificate;
+
+    if (certificate && alg->method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
+        p = ngx_sprintf(p, ",\"x5t\":\"%V\",\"x5t#S256\":\"%V\"",
+                        &certificate->x5t, &certificate->x5t_s256);
     }
 
     *p++ = '}';
@@ -276,55 +362,20 @@ ngx_http_token_assertion_header(u_char *p, ngx_str_t *name, ngx_str_t *key_id)
 }
 
 
-/* RFC 7523 3 */
+/* the times and the id are of this very assertion, RFC 7519 4.1 */
 
 static u_char *
-ngx_http_token_assertion_claims(u_char *p, ngx_http_token_request_t *request,
-    ngx_str_t *audience, ngx_str_t *jti)
+ngx_http_token_assertion_claims(u_char *p, ngx_str_t *claims, u_char *random)
 {
-    time_t  now;
+    time_t  iat;
 
-    now = ngx_time();
+    iat = ngx_time() - NGX_HTTP_TOKEN_ASSERTION_AGE;
 
-    *p++ = '{';
-    p = ngx_http_token_jwt_string(p, "iss", &request->client_id);
-    *p++ = ',';
-    p = ngx_http_token_jwt_string(p, "sub", &request->client_id);
-    *p++ = ',';
-    p = ngx_http_token_jwt_string(p, "aud", audience);
-    *p++ = ',';
-    p = ngx_http_token_jwt_string(p, "jti", jti);
+    p = ngx_sprintf(p, "{%V\"jti\":\"", claims);
+    p = ngx_http_token_base64url(p, random, NGX_HTTP_TOKEN_JTI_LEN);
 
-    return ngx_sprintf(p, ",\"iat\":%T,\"exp\":%T}", now,
-                       now + NGX_HTTP_TOKEN_ASSERTION_LIFETIME);
-}
-
-
-/* of printable characters, each at most two when it is escaped */
-
-static u_char *
-ngx_http_token_jwt_string(u_char *p, char *name, ngx_str_t *value)
-{
-    p = ngx_sprintf(p, "\"%s\":\"", name);
-    p = (u_char *) ngx_escape_json(p, value->data, value->len);
-    *p++ = '"';
-
-    return p;
-}
-
-
-static u_char *
-ngx_http_token_base64url(u_char *p, u_char *data, size_t len)
-{
-    ngx_str_t  src, dst;
-
-    src.data = data;
-    src.len = len;
-    dst.data = p;
-
-    ngx_encode_base64url(&dst, &src);
-
-    return p + dst.len;
+    return ngx_sprintf(p, "\",\"iat\":%T,\"exp\":%T}", iat,
+                       iat + NGX_HTTP_TOKEN_ASSERTION_LIFETIME);
 }
 
 

@@ -13,6 +13,7 @@
 #include "ngx_http_token_util.h"
 
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 
 
 struct ngx_http_token_alg_s {
@@ -29,6 +30,15 @@ struct ngx_http_token_alg_s {
 struct ngx_http_token_key_s {
     EVP_PKEY                       *pkey;
     ngx_str_t                       name;    /* of the file */
+    ngx_http_token_pos_t            pos;
+};
+
+
+struct ngx_http_token_cert_s {
+    X509                           *x509;
+    ngx_str_t                       name;    /* of the file */
+    ngx_str_t                       x5t;     /* SHA-1 in base64url */
+    ngx_str_t                       x5t_s256;
     ngx_http_token_pos_t            pos;
 };
 
@@ -65,14 +75,51 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
- * Makes the body of a request out of its parameters, the grant type first, and
- * what of the client belongs there.  Returns NGX_OK or NGX_ERROR.
+ * Makes the body of a caller's refresh grant, of a request that has been
+ * evaluated.  Returns as ngx_http_token_evaluate() does.
  */
-ngx_int_t ngx_http_token_form(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, ngx_keyval_t *params,
-    ngx_uint_t nparams);
+ngx_int_t ngx_http_token_refresh_body(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_http_token_grant_t *grant);
 
 ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* Whether the client's id is one of the parameters. */
+ngx_uint_t ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf);
+
+
+/* ngx_http_token_format.c */
+
+/*
+ * Makes what is sent of a request, in the form that its endpoint wants: URL and
+ * body.  Returns NGX_OK, NGX_DECLINED if the URL is wrong, after a message, or
+ * NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_format(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *url, ngx_str_t *body);
+
+
+/* ngx_http_token_claims.c */
+
+/* Whether the claims of a grant's assertion need the client's id. */
+ngx_uint_t ngx_http_token_claims_need_id(ngx_http_token_loc_conf_t *tlcf);
+
+/* Whether none of token_proxy_grant_claim has variables. */
+ngx_uint_t ngx_http_token_claims_constant(ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Makes request->claims.  r is NULL while the configuration is read.  Returns
+ * NGX_OK, or NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_evaluate_claims(ngx_http_request_t *r,
+    ngx_pool_t *pool, ngx_http_token_request_t *request);
+
+/*
+ * Writes claims that are not empty as members of an object, a comma after each.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
+    ngx_uint_t nclaims, ngx_str_t *text);
+
 
 /* ngx_http_token_key.c */
 
@@ -93,9 +140,9 @@ char *ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
 /* ngx_http_token_assertion.c */
 
 /*
- * The request as it is sent, in r->pool: with an assertion of its own if the
- * client authenticates itself by one, or else the request itself.  Returns
- * NULL after an error message.
+ * The request as it is sent, in r->pool: with assertions of its own if the
+ * client authenticates itself by one, or its grant is one, or else the request
+ * itself.  Returns NULL after an error message.
  */
 ngx_http_token_request_t *ngx_http_token_sign_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
@@ -210,6 +257,14 @@ char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
  * NGX_OK, or NGX_ERROR after an EMERG message without the value.
  */
 ngx_int_t ngx_http_token_check_names(ngx_conf_t *cf);
+
+/*
+ * Evaluates a VALUE, a constant one also while the configuration is read.
+ * Returns NGX_OK, or NGX_ERROR after an error message.
+ */
+ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text);
 
 /* Compiles a text with variables.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,

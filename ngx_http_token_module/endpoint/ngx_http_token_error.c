@@ -42,7 +42,7 @@ static void ngx_http_token_said_members(ngx_http_token_said_t *said,
     ngx_array_t *members);
 static ngx_array_t *ngx_http_token_nested(ngx_pool_t *pool,
     ngx_array_t *members);
-static void ngx_http_token_said_member(ngx_http_token_said_t *said,
+static ngx_uint_t ngx_http_token_said_member(ngx_http_token_said_t *said,
     char *label, ngx_array_t *members, char **names);
 static void ngx_http_token_said_body(ngx_http_token_said_t *said,
     ngx_str_t *body);
@@ -103,7 +103,7 @@ ngx_http_token_is_error(ngx_array_t *members)
 
         m = ngx_http_token_json_find(members, *name);
 
-        if (m && ngx_http_token_is_set(m)) {
+        if (m && !ngx_http_token_json_is_success(m)) {
             return 1;
         }
     }
@@ -192,15 +192,21 @@ ngx_http_token_said_members(ngx_http_token_said_t *said, ngx_array_t *members)
 
     nested = ngx_http_token_nested(said->request->pool, members);
 
-    if (nested) {
-        members = nested;
+    if (nested == NULL
+        || !ngx_http_token_said_member(said, "error", nested,
+                                       ngx_http_token_error_names))
+    {
+        (void) ngx_http_token_said_member(said, "error", members,
+                                          ngx_http_token_error_names);
     }
 
-    ngx_http_token_said_member(said, "error", members,
-                               ngx_http_token_error_names);
-
-    ngx_http_token_said_member(said, "description", members,
-                               ngx_http_token_description_names);
+    if (nested == NULL
+        || !ngx_http_token_said_member(said, "description", nested,
+                                       ngx_http_token_description_names))
+    {
+        (void) ngx_http_token_said_member(said, "description", members,
+                                          ngx_http_token_description_names);
+    }
 }
 
 
@@ -240,9 +246,9 @@ ngx_http_token_nested(ngx_pool_t *pool, ngx_array_t *members)
 }
 
 
-/* the first of these members that is a text or a number */
+/* the first of these members that is a text or a number; 0 if there is none */
 
-static void
+static ngx_uint_t
 ngx_http_token_said_member(ngx_http_token_said_t *said, char *label,
     ngx_array_t *members, char **names)
 {
@@ -258,14 +264,16 @@ ngx_http_token_said_member(ngx_http_token_said_t *said, char *label,
 
         if (m->is_string) {
             ngx_http_token_say(said, label, &m->string);
-            return;
+            return 1;
         }
 
         if (m->value.data[0] != '{' && m->value.data[0] != '[') {
             ngx_http_token_say(said, label, &m->value);
-            return;
+            return 1;
         }
     }
+
+    return 0;
 }
 
 

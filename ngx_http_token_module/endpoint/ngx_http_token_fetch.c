@@ -26,6 +26,7 @@ static void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
+static ngx_str_t  ngx_http_token_get_method = ngx_string("GET");
 
 
 ngx_http_token_fetch_t *
@@ -69,6 +70,7 @@ void
 ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     ngx_http_token_request_t *request)
 {
+    ngx_int_t                  rc;
     ngx_connection_t          *c;
     ngx_http_upstream_conf_t  *ucf;
 
@@ -76,8 +78,11 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
 
     c = fetch->main->connection;
 
-    if (ngx_http_token_fetch_subrequest(fetch) != NGX_OK) {
-        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+    rc = ngx_http_token_fetch_subrequest(fetch);
+
+    if (rc != NGX_OK) {
+        fetch->outcome = (rc == NGX_DECLINED) ? NGX_HTTP_TOKEN_UNREACHABLE
+                                              : NGX_HTTP_TOKEN_INTERNAL;
         ngx_http_token_fetch_end(fetch);
         return;
     }
@@ -96,6 +101,7 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
 static ngx_int_t
 ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
 {
+    ngx_int_t                    rc;
     ngx_http_request_t          *r, *sr;
     ngx_http_post_subrequest_t  *ps;
 
@@ -107,6 +113,14 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
     if (fetch->sent == NULL) {
         return NGX_ERROR;
     }
+
+    rc = ngx_http_token_format(r, fetch->sent, &fetch->url, &fetch->body);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    fetch->authorization = fetch->sent->authorization;
 
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
     if (ps == NULL) {
@@ -131,8 +145,12 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
     ngx_str_set(&sr->uri, "/");
     sr->valid_location = 1;
 
+    /* nginx repeats no POST at another server, and so this GET neither */
+
     sr->method = NGX_HTTP_POST;
-    sr->method_name = ngx_http_token_post_method;
+    sr->method_name = (fetch->request->tlcf->format
+                       == NGX_HTTP_TOKEN_FORMAT_QUERY)
+                      ? ngx_http_token_get_method : ngx_http_token_post_method;
 
     /* it starts in its location: no phase has to find one */
 

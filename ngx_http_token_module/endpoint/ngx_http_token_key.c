@@ -9,6 +9,9 @@
 
 #include "ngx_http_token_endpoint.h"
 
+
+static ngx_int_t ngx_http_token_key_init_identity(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
 
@@ -32,6 +35,10 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_crc32_final(tlcf->fields_hash);
 
+    if (ngx_http_token_key_init_identity(cf, tlcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     ngx_str_null(&extra);
 
     if (tlcf->cache.key) {
@@ -54,6 +61,57 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     return (ngx_http_token_key_digest(tlcf->digest, &tlcf->request, &extra)
             == NGX_OK)
            ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+/*
+ * Adds the form in which parameters are sent, and where an answer has its
+ * members, which decides what is stored; nothing, if neither is configured.
+ */
+
+static ngx_int_t
+ngx_http_token_key_init_identity(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    u_char                 *p;
+    size_t                  len;
+    ngx_str_t              *identity;
+    ngx_uint_t              i, n;
+    ngx_http_token_path_t  *path;
+
+    n = tlcf->paths ? tlcf->paths->nelts : 0;
+    path = tlcf->paths ? tlcf->paths->elts : NULL;
+
+    if (n == 0 && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM) {
+        return NGX_OK;
+    }
+
+    identity = &tlcf->auth.identity;
+
+    len = identity->len + 2;
+
+    for (i = 0; i < n; i++) {
+        len += path[i].name.len + path[i].text.len + 2;
+    }
+
+    p = ngx_pnalloc(cf->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(p, identity->data, identity->len);
+
+    identity->data = p - identity->len;
+    identity->len = len;
+
+    *p++ = '\0';
+    *p++ = (u_char) tlcf->format;
+
+    for (i = 0; i < n; i++) {
+        p = ngx_sprintf(p, "%V%Z%V%Z", &path[i].name, &path[i].text);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -100,8 +158,8 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[7];
-    ngx_uint_t    i;
+    ngx_str_t    *parts[8];
+    ngx_uint_t    i, n;
     EVP_MD_CTX   *md;
 
     parts[0] = &request->endpoint;
@@ -111,6 +169,11 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     parts[4] = &request->audience;
     parts[5] = &request->tlcf->auth.identity;
     parts[6] = extra;
+    parts[7] = &request->claims;
+
+    /* whether there are claims is a part of the identity already */
+
+    n = request->tlcf->auth.grant_alg ? 8 : 7;
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {
@@ -127,7 +190,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
         goto done;
     }
 
-    for (i = 0; i < 7; i++) {
+    for (i = 0; i < n; i++) {
 
         /* the length keeps what ends one part from beginning the next */
 

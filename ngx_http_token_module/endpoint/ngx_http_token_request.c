@@ -12,9 +12,6 @@
 
 static ngx_int_t ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
-static ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
-    ngx_str_t *text);
 static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
@@ -23,6 +20,12 @@ static ngx_int_t ngx_http_token_check_value(ngx_http_request_t *r,
     char *directive, char *wrong);
 static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
     ngx_pool_t *pool, ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_param(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_param_t *param,
+    ngx_str_t *text);
+static ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
+    ngx_http_token_request_t *request, ngx_keyval_t *params,
+    ngx_uint_t nparams);
 
 
 /* whether a request is authenticated by the client's secret */
@@ -32,6 +35,28 @@ ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
 {
     return (tlcf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
             && tlcf->auth.method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+}
+
+
+/*
+ * RFC 7521 4.1: a grant's assertion names the client, so there is no need of
+ * an id beside it
+ */
+
+ngx_uint_t
+ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf)
+{
+    switch (tlcf->auth.method) {
+
+    case NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC:
+        return 0;
+
+    case NGX_HTTP_TOKEN_AUTH_NONE:
+        return (tlcf->auth.client_id != NULL && tlcf->auth.grant_alg == NULL);
+
+    default:
+        return 1;
+    }
 }
 
 
@@ -55,11 +80,15 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     secret = ngx_http_token_uses_secret(tlcf);
 
-    client = (tlcf->auth.client_id->complex == NULL
+    client = ((tlcf->auth.client_id == NULL
+               || tlcf->auth.client_id->complex == NULL)
               && (!secret || tlcf->auth.client_secret->complex == NULL));
 
     if (client) {
-        request->client_id = tlcf->auth.client_id->text;
+
+        if (tlcf->auth.client_id) {
+            request->client_id = tlcf->auth.client_id->text;
+        }
 
         if (secret) {
             request->secret = tlcf->auth.client_secret->text;
@@ -82,6 +111,18 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     tlcf->constant = (client && request->endpoint.data && request->body.data
                       && (tlcf->auth.audience == NULL
                           || request->audience.data));
+
+    if (tlcf->auth.grant_alg) {
+
+        if (tlcf->constant && ngx_http_token_claims_constant(tlcf)
+            && ngx_http_token_evaluate_claims(NULL, cf->pool, request)
+               != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+
+        tlcf->constant = (request->claims.data != NULL);
+    }
 
     return NGX_CONF_OK;
 }
@@ -142,6 +183,10 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
         rc = ngx_http_token_evaluate_body(r, r->pool, request);
     }
 
+    if (rc == NGX_OK && tlcf->auth.grant_alg) {
+        rc = ngx_http_token_evaluate_claims(r, r->pool, request);
+    }
+
     log->log_level = level;
 
     if (rc != NGX_OK) {
@@ -161,28 +206,6 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_token_evaluate_value(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
-    ngx_str_t *text)
-{
-    if (value->complex == NULL) {
-        *text = value->text;
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (!value->is_file) {
-        return NGX_OK;
-    }
-
-    return ngx_http_token_file(r, text, tlcf->file_valid, text);
-}
-
-
-static ngx_int_t
 ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
@@ -192,6 +215,10 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
 
     tlcf = request->tlcf;
     id = &request->client_id;
+
+    if (tlcf->auth.client_id == NULL) {
+        return NGX_OK;
+    }
 
     if (ngx_http_token_evaluate_value(r, tlcf, tlcf->auth.client_id, id)
         != NGX_OK)
@@ -289,37 +316,124 @@ ngx_http_token_evaluate_body(ngx_http_request_t *r, ngx_pool_t *pool,
     ngx_str_set(&kv[0].key, "grant_type");
     kv[0].value = tlcf->grant_type;
 
+    if (ngx_http_token_equals(&tlcf->grant_type, "off")) {
+        ngx_str_null(&kv[0].value);
+    }
+
     n = 1;
 
     param = tlcf->params->elts;
 
     for (i = 0; i < tlcf->params->nelts; i++) {
 
-        if (ngx_http_token_evaluate_value(r, tlcf, &param[i].value,
-                                          &kv[n].value)
+        if (ngx_http_token_evaluate_param(r, tlcf, &param[i], &kv[n].value)
             != NGX_OK)
         {
             return NGX_ERROR;
         }
 
-        /* RFC 6749 3.2: one without a value is treated as if it were omitted */
-
-        if (kv[n].value.len) {
-            kv[n++].key = param[i].name;
-        }
+        kv[n++].key = param[i].name;
     }
 
-    return ngx_http_token_form(pool, request, kv, n);
+    return ngx_http_token_encode_body(pool, request, kv, n);
 }
 
 
 ngx_int_t
-ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
+ngx_http_token_refresh_body(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_http_token_grant_t *grant)
+{
+    ngx_int_t                   rc;
+    ngx_log_t                  *log;
+    ngx_uint_t                  i, n, level;
+    ngx_keyval_t               *kv;
+    ngx_http_token_param_t     *param;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    kv = ngx_palloc(r->pool, (tlcf->params->nelts + 3) * sizeof(ngx_keyval_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    request->refresh_grant = grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
+                                              : NGX_HTTP_TOKEN_GRANT_PLAIN;
+
+    ngx_str_set(&kv[0].key, "grant_type");
+    kv[0].value = grant->type;
+
+    ngx_str_set(&kv[1].key, "refresh_token");
+    kv[1].value = grant->token;
+
+    ngx_str_set(&kv[2].key, "scope");
+    kv[2].value = grant->scope;
+
+    n = 3;
+    rc = NGX_OK;
+
+    log = r->connection->log;
+    level = ngx_http_token_debug_off(log);
+
+    /* what the user has written of the client's authentication */
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts && rc == NGX_OK; i++) {
+
+        if (ngx_strncmp(param[i].name.data, "client_", 7) == 0) {
+            kv[n].key = param[i].name;
+            rc = ngx_http_token_evaluate_param(r, tlcf, &param[i],
+                                               &kv[n++].value);
+        }
+    }
+
+    log->log_level = level;
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_encode_body(r->pool, request, kv, n);
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_param(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_param_t *param,
+    ngx_str_t *text)
+{
+    if (ngx_http_token_evaluate_value(r, tlcf, &param->value, text)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* what is constant has been checked */
+
+    if (tlcf->format != NGX_HTTP_TOKEN_FORMAT_JSON
+        || param->value.complex == NULL || ngx_http_token_is_utf8(text))
+    {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the value of parameter \"%V\" of \"token_proxy_param\" "
+                  "is not UTF-8", &param->name);
+
+    return NGX_ERROR;
+}
+
+
+/* the first parameter is the grant type */
+
+static ngx_int_t
+ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
     ngx_keyval_t *params, ngx_uint_t nparams)
 {
     u_char        *p;
     size_t         len;
-    ngx_uint_t     i, n, method;
+    ngx_uint_t     i, n;
     ngx_keyval_t  *kv;
 
     kv = ngx_palloc(pool, (nparams + 2) * sizeof(ngx_keyval_t));
@@ -327,17 +441,15 @@ ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
         return NGX_ERROR;
     }
 
-    method = request->tlcf->auth.method;
-
     kv[0] = params[0];
     n = 1;
 
-    if (method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+    if (ngx_http_token_sends_id(request->tlcf)) {
         ngx_str_set(&kv[n].key, "client_id");
         kv[n++].value = request->client_id;
     }
 
-    if (method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
+    if (request->tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
         ngx_str_set(&kv[n].key, "client_secret");
         kv[n++].value = request->secret;
     }
@@ -346,7 +458,7 @@ ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
         kv[n++] = params[i];
     }
 
-    len = 0;
+    len = 1;
 
     for (i = 0; i < n; i++) {
         len += ngx_http_token_form_encode(NULL, &kv[i].key)
@@ -362,7 +474,14 @@ ngx_http_token_form(ngx_pool_t *pool, ngx_http_token_request_t *request,
     request->body.data = p;
 
     for (i = 0; i < n; i++) {
-        if (i) {
+
+        /* RFC 6749 3.2: one without a value is as good as omitted */
+
+        if (kv[i].value.len == 0) {
+            continue;
+        }
+
+        if (p != request->body.data) {
             *p++ = '&';
         }
 

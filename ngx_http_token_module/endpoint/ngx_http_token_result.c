@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_token_fetch_members(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t **members);
 static void ngx_http_token_fetch_refused(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
+static ngx_uint_t ngx_http_token_has_path(ngx_http_token_loc_conf_t *tlcf,
+    char *name);
 static ngx_uint_t ngx_http_token_refusal_outcome(
     ngx_http_token_fetch_t *fetch, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_member_is(ngx_http_token_member_t *m,
@@ -156,6 +158,12 @@ ngx_http_token_fetch_process_token(ngx_http_request_t *r,
 
     token = members ? ngx_http_token_json_find(members, "access_token") : NULL;
 
+    if (members && ngx_http_token_has_path(fetch->request->tlcf, "error")
+        && ngx_http_token_is_error(members))
+    {
+        token = NULL;
+    }
+
     if (token && token->is_string && token->string.len) {
         fetch->members = members;
         fetch->lifetime = ngx_http_token_lifetime(r->pool, members);
@@ -214,7 +222,8 @@ ngx_http_token_fetch_members(ngx_http_request_t *r,
     body->data = b->pos;
     body->len = b->last - b->pos;
 
-    rc = ngx_http_token_json_parse(r->pool, body, members);
+    rc = ngx_http_token_json_parse_paths(r->pool, body,
+                                         fetch->request->tlcf->paths, members);
 
     if (rc != NGX_OK) {
         *members = NULL;
@@ -250,6 +259,30 @@ ngx_http_token_fetch_refused(ngx_http_request_t *r,
     ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s",
                   &endpoint, fetch->upstream_status, said);
+}
+
+
+/* whether token_proxy_member says where a member is */
+
+static ngx_uint_t
+ngx_http_token_has_path(ngx_http_token_loc_conf_t *tlcf, char *name)
+{
+    ngx_uint_t              i;
+    ngx_http_token_path_t  *path;
+
+    if (tlcf->paths == NULL) {
+        return 0;
+    }
+
+    path = tlcf->paths->elts;
+
+    for (i = 0; i < tlcf->paths->nelts; i++) {
+        if (ngx_http_token_equals(&path[i].name, name)) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -497,6 +497,28 @@ ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,
 
 
 ngx_int_t
+ngx_http_token_evaluate_value(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text)
+{
+    if (value->complex == NULL) {
+        *text = value->text;
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, value->complex, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (!value->is_file) {
+        return NGX_OK;
+    }
+
+    return ngx_http_token_file(r, text, tlcf->file_valid, text);
+}
+
+
+ngx_int_t
 ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id, ngx_str_t *secret,
     ngx_uint_t form, ngx_str_t *value)
 {

@@ -307,8 +307,6 @@ static ngx_int_t
 ngx_http_token_grant_start(ngx_http_request_t *r,
     ngx_http_token_grant_t *grant)
 {
-    ngx_uint_t                  n;
-    ngx_keyval_t                params[3];
     ngx_http_token_request_t   *request;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -319,27 +317,11 @@ ngx_http_token_grant_start(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_str_set(&params[0].key, "grant_type");
-    params[0].value = grant->type;
-
-    ngx_str_set(&params[1].key, "refresh_token");
-    params[1].value = grant->token;
-
-    n = 2;
-
-    if (grant->scope.len) {
-        ngx_str_set(&params[n].key, "scope");
-        params[n++].value = grant->scope;
-    }
-
     if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK
-        || ngx_http_token_form(r->pool, request, params, n) != NGX_OK)
+        || ngx_http_token_refresh_body(r, request, grant) != NGX_OK)
     {
         return ngx_http_token_send_failure(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
-
-    request->refresh_grant = grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
-                                              : NGX_HTTP_TOKEN_GRANT_PLAIN;
 
     return ngx_http_token_serve_request(r, request);
 }

@@ -58,17 +58,17 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
 
     { ngx_string("token_proxy_internal_endpoint"), NULL,
       ngx_http_token_endpoint_variable,
-      offsetof(ngx_http_token_request_t, endpoint),
+      offsetof(ngx_http_token_fetch_t, url),
       NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_internal_authorization"), NULL,
       ngx_http_token_endpoint_variable,
-      offsetof(ngx_http_token_request_t, authorization),
+      offsetof(ngx_http_token_fetch_t, authorization),
       NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_internal_body"), NULL,
       ngx_http_token_endpoint_variable,
-      offsetof(ngx_http_token_request_t, body),
+      offsetof(ngx_http_token_fetch_t, body),
       NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string(NGX_HTTP_TOKEN_CORS_VARIABLE), NULL,
@@ -245,7 +245,7 @@ ngx_http_token_endpoint_variable(ngx_http_request_t *r,
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
 
     value = (ctx && ctx->fetch)
-            ? (ngx_str_t *) ((u_char *) ctx->fetch->sent + data) : NULL;
+            ? (ngx_str_t *) ((u_char *) ctx->fetch + data) : NULL;
 
     return ngx_http_token_set_variable(v, value);
 }

@@ -22,16 +22,20 @@ typedef struct {
     ngx_uint_t                      depth;
     ngx_pool_t                     *pool;
     ngx_array_t                    *members;  /* of the outermost object */
+    ngx_http_token_paths_t          paths;
 } ngx_http_token_json_t;
 
 
-static ngx_int_t ngx_http_token_json_list(ngx_http_token_json_t *j);
+static ngx_int_t ngx_http_token_json_list(ngx_http_token_json_t *j,
+    uint32_t set);
 static ngx_int_t ngx_http_token_json_add(ngx_http_token_json_t *j,
     ngx_http_token_member_t *member);
+static ngx_int_t ngx_http_token_json_member(ngx_http_token_json_t *j,
+    uint32_t set, ngx_http_token_member_t *member);
 static ngx_int_t ngx_http_token_json_value(ngx_http_token_json_t *j,
-    ngx_str_t *raw, ngx_str_t *string);
+    uint32_t set, ngx_str_t *raw, ngx_str_t *string);
 static ngx_int_t ngx_http_token_json_string(ngx_http_token_json_t *j,
-    ngx_str_t *string);
+    uint32_t set, ngx_str_t *string);
 static u_char *ngx_http_token_json_skip_plain(u_char *p, u_char *last);
 static ngx_int_t ngx_http_token_json_escape(u_char **pos, u_char *last);
 static ngx_int_t ngx_http_token_json_utf8(u_char **pos, u_char *last);
@@ -48,6 +52,14 @@ ngx_int_t
 ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members)
 {
+    return ngx_http_token_json_parse_paths(pool, text, NULL, members);
+}
+
+
+ngx_int_t
+ngx_http_token_json_parse_paths(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_array_t *list, ngx_array_t **members)
+{
     ngx_int_t              rc;
     ngx_http_token_json_t  j;
 
@@ -62,13 +74,16 @@ ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     }
 
     j.members = ngx_array_create(pool, 4, sizeof(ngx_http_token_member_t));
-    if (j.members == NULL) {
+
+    if (j.members == NULL
+        || ngx_http_token_paths_create(pool, list, &j.paths) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
     *members = j.members;
 
-    rc = ngx_http_token_json_list(&j);
+    rc = ngx_http_token_json_list(&j, j.paths.all);
 
     if (rc != NGX_OK) {
         return rc;
@@ -76,14 +91,21 @@ ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
 
     (void) ngx_http_token_json_next(&j);
 
-    return (j.p == j.last) ? NGX_OK : NGX_DECLINED;
+    if (j.p != j.last) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_token_paths_add(&j.paths, j.members);
 }
 
 
-/* an object or an array, RFC 8259 sections 4 and 5 */
+/*
+ * An object or an array, RFC 8259 sections 4 and 5, to which a set of paths
+ * leads.
+ */
 
 static ngx_int_t
-ngx_http_token_json_list(ngx_http_token_json_t *j)
+ngx_http_token_json_list(ngx_http_token_json_t *j, uint32_t set)
 {
     u_char                   ch, end;
     ngx_int_t                rc;
@@ -109,34 +131,11 @@ ngx_http_token_json_list(ngx_http_token_json_t *j)
         }
 
         if (end == '}') {
+            rc = ngx_http_token_json_member(j, set, &member);
 
-            if (ngx_http_token_json_next(j) != '"') {
-                return NGX_DECLINED;
-            }
-
-            member.key.data = j->p;
-
-            rc = ngx_http_token_json_string(j, &member.name);
-
-            if (rc != NGX_OK) {
-                return rc;
-            }
-
-            member.key.len = j->p - member.key.data;
-
-            if (ngx_http_token_json_next(j) != ':') {
-                return NGX_DECLINED;
-            }
-
-            j->p++;
-        }
-
-        ngx_str_null(&member.string);
-
-        rc = ngx_http_token_json_value(j, &member.value, &member.string);
-
-        if (rc == NGX_OK && j->depth == 1) {
-            rc = ngx_http_token_json_add(j, &member);
+        } else {
+            rc = ngx_http_token_json_value(j, 0, &member.value,
+                                           &member.string);
         }
 
         if (rc != NGX_OK) {
@@ -146,6 +145,60 @@ ngx_http_token_json_list(ngx_http_token_json_t *j)
 
     j->p++;
     j->depth--;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_json_member(ngx_http_token_json_t *j, uint32_t set,
+    ngx_http_token_member_t *member)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  depth;
+
+    depth = j->depth;
+
+    if (ngx_http_token_json_next(j) != '"') {
+        return NGX_DECLINED;
+    }
+
+    member->key.data = j->p;
+
+    rc = ngx_http_token_json_string(j, set, &member->name);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    member->key.len = j->p - member->key.data;
+
+    if (ngx_http_token_json_next(j) != ':') {
+        return NGX_DECLINED;
+    }
+
+    j->p++;
+
+    if (set) {
+        set = ngx_http_token_paths_step(&j->paths, set, depth - 1,
+                                        &member->name);
+    }
+
+    ngx_str_null(&member->string);
+
+    rc = ngx_http_token_json_value(j, set, &member->value, &member->string);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (set) {
+        ngx_http_token_paths_end(&j->paths, set, depth - 1, member);
+    }
+
+    if (depth == 1 && !ngx_http_token_paths_hide(&j->paths, &member->name)) {
+        return ngx_http_token_json_add(j, member);
+    }
 
     return NGX_OK;
 }
@@ -204,8 +257,8 @@ ngx_http_token_json_add(ngx_http_token_json_t *j,
 /* the bytes of a value, and the decoded text if it is a string */
 
 static ngx_int_t
-ngx_http_token_json_value(ngx_http_token_json_t *j, ngx_str_t *raw,
-    ngx_str_t *string)
+ngx_http_token_json_value(ngx_http_token_json_t *j, uint32_t set,
+    ngx_str_t *raw, ngx_str_t *string)
 {
     u_char     ch;
     ngx_int_t  rc;
@@ -217,11 +270,11 @@ ngx_http_token_json_value(ngx_http_token_json_t *j, ngx_str_t *raw,
     switch (ch) {
 
     case '"':
-        rc = ngx_http_token_json_string(j, string);
+        rc = ngx_http_token_json_string(j, set, string);
         break;
 
     case '{': case '[':
-        rc = ngx_http_token_json_list(j);
+        rc = ngx_http_token_json_list(j, set);
         break;
 
     case 't':
@@ -246,10 +299,11 @@ ngx_http_token_json_value(ngx_http_token_json_t *j, ngx_str_t *raw,
 }
 
 
-/* RFC 8259 section 7 */
+/* RFC 8259 section 7; it is decoded where a member or a path may need that */
 
 static ngx_int_t
-ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
+ngx_http_token_json_string(ngx_http_token_json_t *j, uint32_t set,
+    ngx_str_t *string)
 {
     ngx_uint_t  escapes;
 
@@ -285,7 +339,7 @@ ngx_http_token_json_string(ngx_http_token_json_t *j, ngx_str_t *string)
 
     string->len = j->p++ - string->data;
 
-    return (escapes && j->depth == 1)
+    return (escapes && (j->depth == 1 || set))
            ? ngx_http_token_json_decode(j->pool, string) : NGX_OK;
 }
 
@@ -431,6 +485,30 @@ ngx_http_token_json_utf8(u_char **pos, u_char *last)
     }
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_token_is_utf8(ngx_str_t *text)
+{
+    u_char  *p, *last;
+
+    p = text->data;
+    last = p + text->len;
+
+    while (p < last) {
+
+        if (*p < 0x80) {
+            p++;
+            continue;
+        }
+
+        if (ngx_http_token_json_utf8(&p, last) != NGX_OK) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -33,6 +33,47 @@ ngx_http_token_json_find(ngx_array_t *members, char *name)
 }
 
 
+/*
+ * Endpoints that have an error in each answer mean that there is none by 0,
+ * "0", "000000", 200, "", null, false, [], {}, "ok" or "success".
+ */
+
+ngx_uint_t
+ngx_http_token_json_is_success(ngx_http_token_member_t *m)
+{
+    size_t     i;
+    ngx_str_t  text;
+
+    text = m->is_string ? m->string : m->value;
+
+    for (i = 0; i < text.len && text.data[i] == '0'; i++) { /* void */ }
+
+    if (i == text.len) {
+        return 1;
+    }
+
+    switch (m->value.data[0]) {
+
+    case '{': case '[':
+
+        for (i = 1; i < text.len - 1; i++) {
+            if (text.data[i] > ' ') {
+                return 0;
+            }
+        }
+
+        return 1;
+
+    case 'n': case 'f':
+        return 1;
+    }
+
+    return (ngx_http_token_equals(&text, "200")
+            || ngx_http_token_equals_nocase(&text, "ok")
+            || ngx_http_token_equals_nocase(&text, "success"));
+}
+
+
 ngx_int_t
 ngx_http_token_json_subset(ngx_pool_t *pool, ngx_array_t *members,
     ngx_array_t *fields, ngx_str_t *text)

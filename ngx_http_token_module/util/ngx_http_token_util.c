@@ -36,6 +36,51 @@ ngx_http_token_log_url(ngx_str_t *url)
 }
 
 
+char *
+ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u)
+{
+    size_t  i, add;
+
+    ngx_memzero(u, sizeof(ngx_url_t));
+
+    if (ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0) {
+        add = 7;
+        u->default_port = 80;
+
+    } else if (ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0) {
+#if (NGX_HTTP_SSL)
+        add = 8;
+        u->default_port = 443;
+#else
+        return "https protocol requires SSL support";
+#endif
+
+    } else {
+        return "no \"http://\" or \"https://\"";
+    }
+
+    for (i = add; i < url->len; i++) {
+
+        if (url->data[i] <= 0x20 || url->data[i] >= 0x7f) {
+            return "invalid character";
+        }
+
+        /* RFC 6749 3.2 */
+
+        if (url->data[i] == '#') {
+            return "a fragment is not allowed";
+        }
+    }
+
+    u->url.len = url->len - add;
+    u->url.data = url->data + add;
+    u->uri_part = 1;
+    u->no_resolve = 1;
+
+    return NULL;
+}
+
+
 ngx_str_t
 ngx_http_token_url_host(ngx_str_t *url)
 {
@@ -72,6 +117,21 @@ ngx_http_token_equals_nocase(ngx_str_t *s, char *text)
 {
     return (s->len == ngx_strlen(text)
             && ngx_strncasecmp(s->data, (u_char *) text, s->len) == 0);
+}
+
+
+u_char *
+ngx_http_token_base64url(u_char *p, u_char *data, size_t len)
+{
+    ngx_str_t  src, dst;
+
+    src.data = data;
+    src.len = len;
+    dst.data = p;
+
+    ngx_encode_base64url(&dst, &src);
+
+    return p + dst.len;
 }
 
 

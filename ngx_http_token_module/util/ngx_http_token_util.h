@@ -23,8 +23,64 @@
 ngx_int_t ngx_http_token_json_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_array_t **members);
 
+/*
+ * The same, with the members that these paths lead to (ngx_http_token_path_t)
+ * under the names that the paths give them, in the place of outermost members
+ * that have such a name or begin a path.
+ */
+ngx_int_t ngx_http_token_json_parse_paths(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_array_t *list, ngx_array_t **members);
+
+ngx_uint_t ngx_http_token_is_utf8(ngx_str_t *text);
+
+
+/* ngx_http_token_paths.c */
+
+typedef struct {
+    ngx_array_t                    *list;     /* ngx_http_token_path_t */
+    uint32_t                        all;      /* the set of them */
+    ngx_http_token_member_t        *found;    /* one a path */
+} ngx_http_token_paths_t;
+
+/* Returns NGX_OK or NGX_ERROR; the list may be NULL. */
+ngx_int_t ngx_http_token_paths_create(ngx_pool_t *pool, ngx_array_t *list,
+    ngx_http_token_paths_t *paths);
+
+/* Those of a set whose step n, from 0, is this name; nothing is found yet. */
+uint32_t ngx_http_token_paths_step(ngx_http_token_paths_t *paths, uint32_t set,
+    ngx_uint_t n, ngx_str_t *name);
+
+/* Notes the member for those of a set whose last step is step n. */
+void ngx_http_token_paths_end(ngx_http_token_paths_t *paths, uint32_t set,
+    ngx_uint_t n, ngx_http_token_member_t *member);
+
+/* Whether a path begins with an outermost member, or takes its name. */
+ngx_uint_t ngx_http_token_paths_hide(ngx_http_token_paths_t *paths,
+    ngx_str_t *name);
+
+/* Adds what was found.  Returns NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_paths_add(ngx_http_token_paths_t *paths,
+    ngx_array_t *members);
+
+
+/* ngx_http_token_json_text.c */
+
+/*
+ * Writes a name and a string, of UTF-8, as in an object.  Returns the end of
+ * what was written, or with dst == NULL the length.
+ */
+uintptr_t ngx_http_token_json_pair(u_char *dst, ngx_str_t *name,
+    ngx_str_t *value);
+
+/* Makes an object of a form's parameters.  Returns NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_form_json(ngx_pool_t *pool, ngx_str_t *text,
+    ngx_str_t *json);
+
 
 /* ngx_http_token_members.c */
+
+/* Whether the value of a member "error" says that there is none. */
+ngx_uint_t ngx_http_token_json_is_success(ngx_http_token_member_t *m);
 
 ngx_http_token_member_t *ngx_http_token_json_find(ngx_array_t *members,
     char *name);
@@ -170,8 +226,17 @@ void ngx_cdecl ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
 /* A URL as a log shows it, without its query, which may hold secrets. */
 ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
+/*
+ * Prepares u for ngx_parse_url().  Returns NULL, or what is wrong with the URL
+ * in words.
+ */
+char *ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u);
+
 /* The host of a URL, with its port if there is one. */
 ngx_str_t ngx_http_token_url_host(ngx_str_t *url);
+
+/* Writes base64url without padding.  Returns the end of what was written. */
+u_char *ngx_http_token_base64url(u_char *p, u_char *data, size_t len);
 
 ngx_uint_t ngx_http_token_equals(ngx_str_t *s, char *text);
 ngx_uint_t ngx_http_token_equals_nocase(ngx_str_t *s, char *text);

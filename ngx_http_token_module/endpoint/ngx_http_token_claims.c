@@ -1,0 +1,189 @@
+
+/*
+ * Copyright (C) ngx_http_token_module contributors
+ *
+ * The claims of the assertion of a JWT bearer grant (RFC 7523 2.1 and 3), but
+ * for those that differ each time it is signed.
+ */
+
+
+#include "ngx_http_token_endpoint.h"
+
+
+static ngx_http_token_param_t *ngx_http_token_find_claim(
+    ngx_http_token_loc_conf_t *tlcf, char *name);
+static ngx_int_t ngx_http_token_check_claim(ngx_http_request_t *r,
+    ngx_keyval_t *claim);
+
+
+/* the client's id twice, and the endpoint, unless a directive says another */
+
+static char  *ngx_http_token_default_claims[] = {
+    "iss", "sub", "aud", NULL
+};
+
+
+ngx_uint_t
+ngx_http_token_claims_need_id(ngx_http_token_loc_conf_t *tlcf)
+{
+    return (ngx_http_token_find_claim(tlcf, "iss") == NULL
+            || ngx_http_token_find_claim(tlcf, "sub") == NULL);
+}
+
+
+ngx_uint_t
+ngx_http_token_claims_constant(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *claim;
+
+    claim = tlcf->claims->elts;
+
+    for (i = 0; i < tlcf->claims->nelts; i++) {
+        if (claim[i].value.complex) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_http_token_param_t *
+ngx_http_token_find_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *claim;
+
+    claim = tlcf->claims->elts;
+
+    for (i = 0; i < tlcf->claims->nelts; i++) {
+        if (ngx_http_token_equals(&claim[i].name, name)) {
+            return &claim[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
+    ngx_http_token_request_t *request)
+{
+    char                       **name;
+    ngx_uint_t                   i, n;
+    ngx_keyval_t                *kv;
+    ngx_http_token_param_t      *claim;
+    ngx_http_token_loc_conf_t   *tlcf;
+
+    tlcf = request->tlcf;
+
+    kv = ngx_palloc(pool, (tlcf->claims->nelts + 3) * sizeof(ngx_keyval_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = 0;
+
+    for (name = ngx_http_token_default_claims; *name; name++) {
+
+        if (ngx_http_token_find_claim(tlcf, *name)) {
+            continue;
+        }
+
+        kv[n].key.data = (u_char *) *name;
+        kv[n].key.len = ngx_strlen(*name);
+
+        kv[n].value = request->client_id;
+
+        if (ngx_http_token_equals(&kv[n].key, "aud")) {
+            kv[n].value = tlcf->auth.audience ? request->audience
+                                              : request->endpoint;
+        }
+
+        n++;
+    }
+
+    claim = tlcf->claims->elts;
+
+    for (i = 0; i < tlcf->claims->nelts; i++) {
+
+        kv[n].key = claim[i].name;
+
+        if (ngx_http_token_evaluate_value(r, tlcf, &claim[i].value,
+                                          &kv[n].value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        if (claim[i].value.complex
+            && ngx_http_token_check_claim(r, &kv[n]) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        n++;
+    }
+
+    return ngx_http_token_write_claims(pool, kv, n, &request->claims);
+}
+
+
+static ngx_int_t
+ngx_http_token_check_claim(ngx_http_request_t *r, ngx_keyval_t *claim)
+{
+    if (ngx_http_token_is_utf8(&claim->value)) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the value of claim \"%V\" of \"token_proxy_grant_claim\" "
+                  "is not UTF-8", &claim->key);
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
+    ngx_uint_t nclaims, ngx_str_t *text)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_uint_t   i;
+    ngx_str_t   *name, *value;
+
+    len = 1;
+
+    for (i = 0; i < nclaims; i++) {
+        len += ngx_http_token_json_pair(NULL, &claims[i].key, &claims[i].value)
+               + 1;
+    }
+
+    p = ngx_pnalloc(pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->data = p;
+
+    for (i = 0; i < nclaims; i++) {
+        name = &claims[i].key;
+        value = &claims[i].value;
+
+        /* as with nginx's headers, an empty value leaves it out */
+
+        if (value->len == 0) {
+            continue;
+        }
+
+        p = (u_char *) ngx_http_token_json_pair(p, name, value);
+        *p++ = ',';
+    }
+
+    text->len = p - text->data;
+
+    return NGX_OK;
+}
