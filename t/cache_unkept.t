@@ -5,13 +5,14 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 17;
+use Test::More tests => 20;
 use Token::Cache;
 use Token::Endpoint;
 use Token::Server;
 
 my $silent = Token::Endpoint->new(expires_in => undef);
 my $zero = Token::Endpoint->new(expires_in => 0);
+my $brief = Token::Endpoint->new(expires_in => 1, delay => 1.2);
 my $told = Token::Endpoint->new;
 
 my $nginx = Token::Server->new(
@@ -23,6 +24,7 @@ my $nginx = Token::Server->new(
         location('silent', $silent->url('/token?secret=query')),
         location('tenant', $silent->url('/tenant'), 'token_proxy_cache_key "$arg_key"'),
         location('zero', $zero->url),
+        location('brief', $brief->url),
         location('told', $told->url),
         location('set', $silent->url('/set'), 'token_proxy_cache_default_ttl 1h'),
         location('off', $silent->url('/off'), 'token_proxy_cache off')),
@@ -40,9 +42,9 @@ my $nginx = Token::Server->new(
         $pids{ $got->{headers}{'x-pid'} }++;
     }
 
-    my $line = 'token of "' . $silent->url . '" is not kept, since the answer '
-        . 'tells no lifetime: every request is a call of the endpoint unless '
-        . '"token_proxy_cache_default_ttl" is set';
+    my $line = 'token of "' . $silent->url . '" is not kept, every request is a '
+        . 'call of the endpoint: the answer tells no lifetime, and '
+        . '"token_proxy_cache_default_ttl" is not set';
 
     is($silent->calls, 20, '... twenty for twenty');
     is(scalar(keys %pids), 2, '... in two workers');
@@ -62,9 +64,18 @@ my $nginx = Token::Server->new(
 # no lifetime worth the name
 {
     is(status($nginx->get('/zero')), 'MISS', 'a lifetime of zero') for 1 .. 2;
-    like($nginx->error_log, qr/\[warn\].*\Q@{[ $zero->url ]}" is not kept, since the answer tells no lifetime above zero: every request is a call/,
+    like($nginx->error_log, qr/\[warn\].*\Q@{[ $zero->url ]}" is not kept, every request is a call of the endpoint: the answer tells no lifetime above zero/,
         '... is said in other words');
     is(warnings(), 2, '... once');
+}
+
+
+# a lifetime that is shorter than the call
+{
+    is(token($nginx->get('/brief')), 'AT-1', 'a token that comes after its end');
+    like($nginx->error_log, qr/\[warn\].*\Q@{[ $brief->url ]}" is not kept, every request is a call of the endpoint: its lifetime has passed/,
+        '... is said in other words');
+    is(status($nginx->get('/brief')), 'MISS', '... and is not there');
 }
 
 
@@ -75,10 +86,10 @@ my $nginx = Token::Server->new(
     is(status($nginx->get('/set')), 'HIT', 'token_proxy_cache_default_ttl');
     is(status($nginx->get('/told')), 'HIT', 'a lifetime');
     is(status($nginx->get('/off')), 'BYPASS', 'no cache');
-    is(warnings(), 2, '... nothing in the log');
+    is(warnings(), 3, '... nothing in the log');
 }
 
-is(scalar(() = $nginx->error_log =~ /\[warn\]/g), 2, 'no other warning');
+is(scalar(() = $nginx->error_log =~ /\[warn\]/g), 3, 'no other warning');
 $nginx->stop;
 
 

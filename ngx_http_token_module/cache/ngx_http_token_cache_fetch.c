@@ -31,7 +31,7 @@ static void ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch);
 static ngx_http_token_stored_t *ngx_http_token_cache_fetch_stored(
     ngx_http_token_cache_fetch_t *cfetch);
 static void ngx_http_token_cache_fetch_warn(
-    ngx_http_token_cache_fetch_t *cfetch, ngx_uint_t absent);
+    ngx_http_token_cache_fetch_t *cfetch, char *wrong);
 static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
     u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored);
@@ -211,8 +211,8 @@ ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
 static ngx_http_token_stored_t *
 ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 {
+    char                       *wrong;
     int64_t                     lifetime;
-    ngx_uint_t                  absent;
     ngx_http_token_fetch_t     *fetch;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -224,15 +224,21 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
     }
 
     lifetime = ngx_http_token_json_lifetime(fetch->members);
+    wrong = "the answer tells no lifetime above zero";
 
-    absent = (lifetime == -1);
-
-    if (absent) {
+    if (lifetime == -1) {
         lifetime = (int64_t) tlcf->cache.default_ttl * 1000;
+        wrong = "the answer tells no lifetime, and "
+                "\"token_proxy_cache_default_ttl\" is not set";
+    }
+
+    if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
+        lifetime = 0;
+        wrong = "its lifetime has passed since it was asked for";
     }
 
     if (lifetime <= 0) {
-        ngx_http_token_cache_fetch_warn(cfetch, absent);
+        ngx_http_token_cache_fetch_warn(cfetch, wrong);
         return NULL;
     }
 
@@ -245,7 +251,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 
 static void
 ngx_http_token_cache_fetch_warn(ngx_http_token_cache_fetch_t *cfetch,
-    ngx_uint_t absent)
+    char *wrong)
 {
     ngx_str_t                endpoint;
     ngx_http_token_fetch_t  *fetch;
@@ -258,19 +264,9 @@ ngx_http_token_cache_fetch_warn(ngx_http_token_cache_fetch_t *cfetch,
 
     endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
-    if (absent) {
-        ngx_log_error(NGX_LOG_WARN, fetch->main->connection->log, 0,
-                      "token of \"%V\" is not kept, since the answer tells no "
-                      "lifetime: every request is a call of the endpoint "
-                      "unless \"token_proxy_cache_default_ttl\" is set",
-                      &endpoint);
-        return;
-    }
-
     ngx_log_error(NGX_LOG_WARN, fetch->main->connection->log, 0,
-                  "token of \"%V\" is not kept, since the answer tells no "
-                  "lifetime above zero: every request is a call of the "
-                  "endpoint", &endpoint);
+                  "token of \"%V\" is not kept, every request is a call of "
+                  "the endpoint: %s", &endpoint, wrong);
 }
 
 
