@@ -483,6 +483,8 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_environment_debug_off(cycle);
 
+    ngx_http_token_configured = ngx_http_token_now();
+
     return ngx_http_token_wait_init_module(cycle);
 }
 

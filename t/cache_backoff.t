@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 145;
+use Test::More tests => 177;
 use HTTP::Date qw(time2str);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -29,6 +29,14 @@ my $nginx = Token::Server->new(
         location('default', $endpoint->url, 'token_proxy_cache_key default'),
         location('long', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
             'token_proxy_retry_backoff 10s 10s'),
+        location('asked', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_retry_backoff 10s 40s'),
+        location('waits', $endpoint->url, 'token_proxy_cache_key waits',
+            'token_proxy_retry_backoff 100ms 2s'),
+        location('well', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_retry_backoff 100ms 1s'),
+        location('early', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'token_proxy_refresh_before 100%'),
         location('closing', $closing->url, 'token_proxy_retry_backoff 10s 10s'),
         location('refused', $nothing, 'token_proxy_retry_backoff 10s 10s'),
         location('timeout', $endpoint->url, 'token_proxy_cache_key timeout',
@@ -122,26 +130,28 @@ for my $case (['refused', 502], ['timeout', 504], ['closing', 502]) {
 is($closing->calls, 1, 'closing: one call');
 
 
-# Retry-After, where it has a meaning
+# Retry-After, where it has a meaning, and the backoff of 10 to 12.5 s where not
 my $n = 0;
 
 for my $case (
     ['seconds', 429, 20, 20], ['seconds', 503, 20, 20],
-    ['less than the backoff', 429, 1, 10], ['zero', 503, 0, 10],
+    ['less than the backoff', 429, 1, 13], ['zero', 503, 0, 13],
     ['a date', 429, time2str(time + 20), 20],
     ['a date', 503, time2str(time + 20), 20],
-    ['a date that is past', 503, time2str(time - 3600), 10],
-    ['negative', 503, -20, 10],
-    ['words', 503, 'later', 10],
-    ['absurd seconds', 429, '9' x 30, 10],
-    ['many seconds', 429, 1_000_000_000, 3600],
-    ['a date in a hundred years', 503, 'Fri, 31 Dec 2126 23:59:59 GMT', 3600],
-    ['empty', 503, '', 10],
-    ['not for a 500', 500, 20, 10],
-    ['not for a 401', 401, 20, 10])
+    ['a date that is past', 503, time2str(time - 3600), 13],
+    ['negative', 503, -20, 13],
+    ['words', 503, 'later', 13],
+    ['absurd seconds', 429, '9' x 30, 13],
+    ['more than the maximum', 429, 60, 40],
+    ['a date after the maximum', 503, time2str(time + 3600), 40],
+    ['many seconds', 429, 1_000_000_000, 40],
+    ['a date in a hundred years', 503, 'Fri, 31 Dec 2126 23:59:59 GMT', 40],
+    ['empty', 503, '', 13],
+    ['not for a 500', 500, 20, 13],
+    ['not for a 401', 401, 20, 13])
 {
     my ($what, $status, $value, $seconds) = @$case;
-    my $path = '/long?key=retry' . $n++;
+    my $path = '/asked?key=retry' . $n++;
     my $name = "Retry-After of a $status: $what";
 
     $endpoint->answer(status => $status, headers => ['Retry-After' => $value]);
@@ -155,9 +165,11 @@ for my $case (
     cmp_ok($next->{headers}{'retry-after'} // 0, '>=', $seconds - 5,
         "$name: not less");
 
-    if ($first->{status} == 503 && $seconds == 20) {
-        cmp_ok($first->{headers}{'retry-after'}, '>=', 15,
+    if ($first->{status} == 503 && $seconds >= 20) {
+        cmp_ok($first->{headers}{'retry-after'}, '>=', $seconds - 5,
             "$name: the first caller is told as well");
+        cmp_ok($first->{headers}{'retry-after'}, '<=', $seconds,
+            "$name: ... no longer than it is so");
     }
 }
 
@@ -166,9 +178,39 @@ for my $case (
     $endpoint->answer();
     $endpoint->next({ status => 503, headers => ['Retry-After' => 1] });
 
-    between(gaps('/a?key=waits', 2), 1, 1,
-        'Retry-After: longer than the backoff');
-    is($nginx->get('/a?key=waits')->{status}, 200, '... and then a token');
+    between(gaps('/waits', 2), 1, 1, 'Retry-After: longer than the backoff');
+    is($nginx->get('/waits')->{status}, 200, '... and then a token');
+}
+
+# an endpoint that asks for an hour, and is well in a second
+for my $hour (3600, time2str(time + 3600)) {
+    my $path = '/well?key=' . $hour =~ tr/ ,:/___/r;
+
+    $endpoint->answer();
+    $endpoint->next({ status => 503, headers => ['Retry-After' => $hour] });
+
+    my $first = $nginx->get($path);
+
+    is($first->{status}, 503, "Retry-After: $hour, healthy a second later: 503");
+    is($first->{headers}{'retry-after'}, 1, '... which says how long it is so');
+    is($nginx->get($path)->{status}, 503, '... for those in that second');
+    ok((wait_for { $nginx->get($path)->{status} == 200 } 10), '... and no hour');
+}
+
+
+# a renewal whose token cannot be kept is not repeated for each caller
+{
+    $endpoint->answer(expires_in => 40);
+    $endpoint->reset;
+
+    my $path = '/early?key=unkept';
+    my $first = token($nginx->get($path));
+
+    $endpoint->answer(expires_in => 0);
+    wait_for { $nginx->get($path); $endpoint->calls > 1 } 10;
+
+    is(token($nginx->get($path)), $first, 'a renewal brings nothing to keep') for 1 .. 5;
+    is($endpoint->calls, 2, '... and is not repeated for each caller');
 }
 
 

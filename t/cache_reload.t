@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 43;
+use Test::More tests => 57;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
@@ -158,6 +158,55 @@ $nginx->configure(http => zone());
 }
 
 
+# what failed before a reload is tried again after it
+{
+    $lasting->reset;
+    $lasting->answer(status => 503, headers => ['Retry-After' => 3600]);
+
+    is($nginx->get('/failing')->{status}, 503, 'an endpoint fails');
+    is($nginx->get('/failing')->{status}, 503, '... and is left alone');
+    is($lasting->calls, 1, '... for a minute');
+    like($nginx->get('/status')->{content}, qr/"backoff_entries":1\b/,
+        '... which the status says');
+
+    $nginx->reload;
+    like($nginx->get('/status')->{content}, qr/"backoff_entries":0\b/,
+        'a reload ends it');
+    is($nginx->get('/failing')->{status}, 503, '... it fails once more');
+    is($nginx->get('/failing')->{status}, 503, '... and is left alone again');
+    is($lasting->calls, 2, '... after one call');
+
+    $lasting->answer();
+    $nginx->reload;
+    is(status($nginx->get('/failing')), 'MISS', 'another reload: a token');
+    is($lasting->calls, 3, '... of one call');
+}
+
+
+# a call of the old workers that fails after the reload
+{
+    $lasting->reset;
+    $lasting->answer();
+    $lasting->next({ status => 500, delay => 1.5 });
+
+    my $client = Token::Client->new($nginx->port);
+
+    $client->send('/outlasts');
+    wait_for { $lasting->calls };
+    $nginx->reload;
+    $client->send('/outlasts') for 1 .. 5;
+
+    my @got = $client->receive(6);
+
+    is($got[0]{status}, 502, 'a call of the old workers fails');
+    is(scalar(grep { ($_->{status} // 0) == 200 } @got), 5,
+        '... which is not held against the new configuration')
+        or diag(explain [map { $_->{status} } @got]);
+    is($lasting->calls, 2, '... with one call more');
+    is(status($nginx->get('/outlasts')), 'HIT', '... whose token is kept');
+}
+
+
 # an upgrade is another nginx with a zone of its own
 {
     $lasting->reset;
@@ -197,5 +246,10 @@ sub server {
         location('lasting', $url // $lasting->url),
         location('slow', $lasting->url('/slow')),
         location('upgraded', $lasting->url('/upgraded')),
+        location('failing', $lasting->url('/failing'),
+            'token_proxy_retry_backoff 60s 60s'),
+        location('outlasts', $lasting->url('/outlasts'),
+            'token_proxy_retry_backoff 60s 60s'),
+        "location = /status { token_proxy_status; }\n",
         location('short', $short->url);
 }

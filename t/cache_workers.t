@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 55;
+use Test::More tests => 60;
 use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -31,15 +31,13 @@ my $nginx = Token::Server->new(
     http => zone() . 'token_proxy_cache_zone zone=big:32m;',
     server => join('',
         location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"'),
-        location('news', $endpoint->url, 'token_proxy_cache_key "news$arg_key"',
-            'token_proxy_lock_timeout 40s'),
+        location('news', $endpoint->url, 'token_proxy_cache_key "news$arg_key"'),
+        location('timeout', $endpoint->url, 'token_proxy_cache_key timeout',
+            'proxy_read_timeout 2s'),
         location('impatient', $endpoint->url,
             'token_proxy_cache_key "impatient$arg_key"',
             'token_proxy_lock_timeout 1s'),
-        location('lease', $endpoint->url, 'token_proxy_cache_key lease',
-            'token_proxy_lock_timeout 4s'),
-        location('late', $endpoint->url, 'token_proxy_cache_key "late$arg_key"',
-            'token_proxy_lock_timeout 4s'),
+        location('late', $endpoint->url, 'token_proxy_cache_key "late$arg_key"'),
         location('big', $endpoint->url, 'token_proxy_cache big',
             'token_proxy_max_response_size 10m'),
         location('beside', $endpoint->url, 'token_proxy_cache big',
@@ -74,8 +72,8 @@ my $nginx = Token::Server->new(
 }
 
 
-# The other worker hears of it. Who was not told would look after a quarter of
-# token_proxy_lock_timeout, 10 s.
+# The other worker hears of it. Who was not told would look when the lease ends,
+# after 2 s, in each round.
 {
     my @late;
 
@@ -96,7 +94,7 @@ my $nginx = Token::Server->new(
     @late = sort { $a <=> $b } @late;
 
     cmp_ok(scalar(@late), '>', 1, 'both workers have callers that wait');
-    cmp_ok($late[-1] // 99, '<', 4,
+    cmp_ok($late[$#late / 2] // 99, '<', 1.2,
         '... which are answered when the call has ended');
 
     note(sprintf 'the other worker was later by %s ms',
@@ -178,13 +176,31 @@ my $nginx = Token::Server->new(
 # longer than a lease: who fetches is alive, nobody takes over
 {
     $endpoint->reset;
-    $endpoint->answer(delay => 2.5);
+    $endpoint->answer(delay => 8);
 
-    my @got = together(8, '/lease');
+    my @got = together(20, '/token?key=slow', 15);
+    my %pids = count(map { $_->{headers}{'x-pid'} // '' } @got);
 
-    is_deeply({ count(map { token($_) // '' } @got) }, { 'AT-1' => 8 },
-        'a call that takes longer than a lease is waited for');
+    is_deeply({ count(map { token($_) // $_->{status} // '' } @got) },
+        { 'AT-1' => 20 }, 'a call that takes 8 s is waited for');
+    is(scalar(keys %pids), 2, '... in both workers');
     is($endpoint->calls, 1, '... and not made twice');
+}
+
+
+# longer than its own timeout: that ends the waiting, for all
+{
+    $endpoint->reset;
+    $endpoint->answer(delay => 30);
+
+    my @got = together(20, '/timeout');
+    my %pids = count(map { $_->{headers}{'x-pid'} // '' } @got);
+
+    is_deeply({ count(map { $_->{status} // '' } @got) }, { 504 => 20 },
+        'proxy_read_timeout ends a call: 504');
+    is(scalar(keys %pids), 2, '... for callers of both workers');
+    is($endpoint->calls, 1, '... of one call');
+    like($nginx->error_log, qr/upstream timed out/, '... which the log says');
 }
 
 
@@ -250,7 +266,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
         { 'AT-2' => scalar @answered }, '... with one token');
     is($endpoint->calls, 2, '... of one more call');
 
-    # a lease is a quarter of the lock timeout of 5 s, at which they give up
+    # a lease is 2 s
     my $took = max(map { $_->{received} } @answered) - $killed;
     cmp_ok($took, '<', 4, '... when the lease ends');
     note(sprintf 'another worker took over after %.0f ms', 1000 * $took);

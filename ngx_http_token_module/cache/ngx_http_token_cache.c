@@ -13,9 +13,14 @@
 static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
-static void ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_node_t *tn, ngx_http_token_time_t now,
+static void ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
+static void ngx_http_token_node_lease(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_http_token_lookup_t *lookup);
+static ngx_int_t ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_fetch_t *fetch, ngx_http_token_stored_t *stored);
 static void ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch);
 static ngx_http_token_node_t *ngx_http_token_node_end(
@@ -60,11 +65,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
 
-    if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH || lookup->refresh) {
-        ngx_http_token_node_lease(tlcf, tn, now, lookup);
-
-    } else if (lookup->todo == NGX_HTTP_TOKEN_DO_WAIT && lookup->elsewhere) {
-        tn->waited = 1;
+    if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE || lookup->renew) {
+        ngx_http_token_cache_act_locked(tn, now, waiting, lookup);
     }
 
     ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
@@ -114,7 +116,7 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     changed = (waiting && lookup->generation != tn->generation);
 
     lookup->generation = tn->generation;
-    lookup->refresh = 0;
+    lookup->renew = 0;
     lookup->expired = tn->expired;
 
     if (tn->stored && tn->stored->expires > now) {
@@ -123,8 +125,9 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
         lookup->serial = tn->stored->serial;
 
-        lookup->refresh = (tn->stored->refresh <= now
-                           && tn->lease_until <= now && tn->retry_at <= now);
+        lookup->renew = (tn->stored->renew_at <= now
+                         && tn->lease_until <= now
+                         && !ngx_http_token_node_backoff(tn, now));
         return;
     }
 
@@ -134,12 +137,19 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 
     if (tn->lease_until > now) {
         lookup->todo = NGX_HTTP_TOKEN_DO_WAIT;
-        lookup->recheck = (ngx_msec_t) (tn->lease_until - now) + 1;
         lookup->elsewhere = ((ngx_pid_t) (tn->lease >> 32) != ngx_pid);
+
+        /* a fetch of this worker tells when it loses its lease */
+
+        lookup->recheck = lookup->elsewhere
+                          ? (ngx_msec_t) (tn->lease_until - now) + 1
+                          : NGX_TIMER_INFINITE;
         return;
     }
 
-    if (tn->failures && (changed || tn->retry_at > now)) {
+    if (tn->failures && tn->configured >= ngx_http_token_configured
+        && (changed || tn->retry_at > now))
+    {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
         lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
 
@@ -154,9 +164,28 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 }
 
 
+/* what the caller does to the entry; a hit does nothing */
+
 static void
-ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
-    ngx_http_token_node_t *tn, ngx_http_token_time_t now,
+ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
+{
+    if (ngx_http_token_node_use_newer(tn, now)) {
+        ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
+    }
+
+    if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH || lookup->renew) {
+        ngx_http_token_node_lease(tn, now, lookup);
+
+    } else if (lookup->todo == NGX_HTTP_TOKEN_DO_WAIT && lookup->elsewhere) {
+        tn->waited = 1;
+    }
+}
+
+
+static void
+ngx_http_token_node_lease(ngx_http_token_node_t *tn, ngx_http_token_time_t now,
     ngx_http_token_lookup_t *lookup)
 {
     static uint32_t  serial;
@@ -164,7 +193,7 @@ ngx_http_token_node_lease(ngx_http_token_loc_conf_t *tlcf,
     /* unique on this machine, and tells which worker has it */
 
     tn->lease = ((uint64_t) ngx_pid << 32) | ++serial;
-    tn->lease_until = now + ngx_http_token_lease_time(tlcf);
+    tn->lease_until = now + NGX_HTTP_TOKEN_LEASE_TIME;
     tn->waited = 0;
 
     lookup->lease = tn->lease;
@@ -177,6 +206,7 @@ static ngx_http_token_node_t *
 ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
     uint64_t lease, ngx_uint_t local, ngx_uint_t *waited)
 {
+    ngx_uint_t              held;
     ngx_http_token_node_t  *tn;
 
     tn = ngx_http_token_node_find(sh, digest);
@@ -189,11 +219,17 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
         return NULL;
     }
 
-    *waited = tn->waited;
+    held = (tn->lease_until > ngx_http_token_now());
+
+    *waited = tn->waited || !held;
 
     tn->lease = 0;
     tn->lease_until = 0;
     tn->waited = 0;
+
+    if (!held) {
+        return NULL;
+    }
 
     if (!local) {
         tn->generation = ++sh->generation;
@@ -255,13 +291,7 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
         }
 
         if (tn) {
-            tn->failures = 0;
-            tn->retry_at = 0;
-
-            if (stored) {
-                rc = ngx_http_token_node_store(zone, sh, tn, stored);
-                fetch->serial = stored->serial;
-            }
+            rc = ngx_http_token_node_keep(zone, sh, tn, fetch, stored);
         }
     }
 
@@ -282,9 +312,37 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 }
 
 
+/* a token, if it can be kept; the one that is there is not renewed in vain */
+
+static ngx_int_t
+ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_fetch_t *fetch, ngx_http_token_stored_t *stored)
+{
+    ngx_int_t  rc;
+
+    tn->failures = 0;
+    tn->retry_at = 0;
+
+    rc = stored ? ngx_http_token_node_store(zone, sh, tn, stored) : NGX_OK;
+
+    if (stored && rc == NGX_OK) {
+        fetch->serial = stored->serial;
+
+    } else if (tn->stored) {
+        tn->retry_at = ngx_http_token_now()
+                       + fetch->request->tlcf->cache.backoff_max;
+        tn->configured = ngx_http_token_configured;
+    }
+
+    return rc;
+}
+
+
 /*
- * Whether another fetch, which has taken over, makes this one's result useless:
- * a failure, or a token that is older than what the entry has had.
+ * Whether the result of a fetch that has lost its lease is useless: a failure,
+ * which may be that of a machine that slept, or a token that is older than what
+ * the entry has had.
  */
 
 static ngx_uint_t
@@ -309,29 +367,38 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     ngx_http_token_fetch_t *fetch)
 {
     ngx_uint_t                  n;
-    ngx_msec_t                  backoff;
+    ngx_msec_t                  backoff, max;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = fetch->request->tlcf;
+    max = tlcf->cache.backoff_max;
+
+    if (tn->configured < ngx_http_token_configured) {
+        tn->failures = 0;
+    }
 
     backoff = tlcf->cache.backoff_min;
 
-    for (n = tn->failures; n && backoff < tlcf->cache.backoff_max; n--) {
+    for (n = tn->failures; n && backoff < max; n--) {
         backoff *= 2;
     }
 
     /* up to a quarter more at random, lest many servers call together */
 
     backoff += ngx_random() % (backoff / 4 + 1);
-    backoff = ngx_min(backoff, tlcf->cache.backoff_max);
 
-    if ((ngx_msec_t) fetch->retry_after * 1000 > backoff) {
-        backoff = (ngx_msec_t) fetch->retry_after * 1000;
-    }
+    /* an endpoint that asks for an hour may be well in a second */
+
+    backoff = ngx_max(backoff, (ngx_msec_t) fetch->retry_after * 1000);
+    backoff = ngx_min(backoff, max);
+
+    fetch->retry_after = ngx_min(fetch->retry_after,
+                                 (time_t) ((max + 999) / 1000));
 
     tn->failures++;
     tn->failure = fetch->outcome;
     tn->retry_at = ngx_http_token_now() + backoff;
+    tn->configured = ngx_http_token_configured;
 }
 
 
@@ -355,19 +422,22 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
         now = ngx_http_token_now();
 
-        if (tn->dropped && now - tn->dropped < (ngx_http_token_time_t) min) {
+        if (ngx_http_token_node_use_before(tn, now)) {
+            *dropped = NGX_HTTP_TOKEN_USES_BEFORE;
 
+        } else if (tn->dropped
+                   && now - tn->dropped < (ngx_http_token_time_t) min)
+        {
             /* the last token was dropped as well, another would not help */
 
             another = 0;
 
         } else {
-            ngx_http_token_node_free_stored(zone, tn->stored);
+            ngx_http_token_node_free_tokens(zone, tn);
 
-            tn->stored = NULL;
             tn->dropped = now;
 
-            *dropped = 1;
+            *dropped = NGX_HTTP_TOKEN_DROPPED;
         }
     }
 
@@ -377,22 +447,66 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 }
 
 
-void
-ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_msec_t duration)
+ngx_int_t
+ngx_http_token_cache_extend(ngx_http_token_zone_t *zone, u_char *digest,
+    uint64_t lease)
 {
+    ngx_int_t                rc;
     ngx_http_token_node_t   *tn;
+    ngx_http_token_time_t    now;
     ngx_http_token_shctx_t  *sh;
+
+    rc = NGX_OK;
 
     sh = ngx_http_token_zone_lock(zone);
 
+    now = ngx_http_token_now();
+
     tn = ngx_http_token_node_find(sh, digest);
 
-    if (tn && tn->lease == lease) {
-        tn->lease_until = ngx_http_token_now() + duration;
+    /* nobody else fetches for an entry that was evicted */
+
+    if (tn) {
+        if (tn->lease == lease && tn->lease_until > now) {
+            tn->lease_until = now + NGX_HTTP_TOKEN_LEASE_TIME;
+
+        } else {
+            rc = NGX_DECLINED;
+        }
     }
 
     ngx_http_token_zone_unlock(zone, sh);
+
+    return rc;
+}
+
+
+ngx_uint_t
+ngx_http_token_cache_warn(ngx_http_token_zone_t *zone,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_uint_t                  n, warn;
+    ngx_http_token_time_t       now;
+    ngx_http_token_shctx_t     *sh;
+    ngx_http_token_endpoint_t  *endpoint;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    now = ngx_http_token_now();
+
+    n = ngx_http_token_stats_endpoint(sh, &fetch->request->endpoint);
+    endpoint = &sh->endpoints[n];
+
+    warn = (endpoint->warned == 0
+            || now - endpoint->warned >= NGX_HTTP_TOKEN_WARN_EVERY);
+
+    if (warn) {
+        endpoint->warned = now;
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return warn;
 }
 
 
@@ -410,13 +524,4 @@ ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     ngx_http_token_stats_fetch(&sh->endpoints[n], fetch);
 
     ngx_http_token_zone_unlock(zone, sh);
-}
-
-
-/* less than the lock timeout, so that waiters notice when a worker has died */
-
-ngx_msec_t
-ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf)
-{
-    return ngx_max(tlcf->cache.lock_timeout / 4, 100);
 }

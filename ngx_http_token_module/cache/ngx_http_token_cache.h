@@ -19,6 +19,23 @@ typedef int64_t  ngx_http_token_time_t;
 
 
 /*
+ * How long a lease holds, and how often its holder extends it, in milliseconds:
+ * a worker that has died is replaced when its lease ends.
+ */
+
+#define NGX_HTTP_TOKEN_LEASE_TIME    2000
+#define NGX_HTTP_TOKEN_LEASE_EXTEND  500
+
+/* so long an API may not know a new token yet, in milliseconds */
+
+#define NGX_HTTP_TOKEN_RECENT        60000
+
+/* how often it is said that an endpoint's tokens are not kept */
+
+#define NGX_HTTP_TOKEN_WARN_EVERY    60000
+
+
+/*
  * A token in shared memory: a text that begins with the answer of the location
  * that fetched it, and the places of all members in it.
  */
@@ -27,7 +44,7 @@ typedef struct {
     size_t                          size;     /* of all this */
     ngx_http_token_time_t           asked;    /* time of the token request */
     ngx_http_token_time_t           expires;
-    ngx_http_token_time_t           refresh;  /* ahead of its expiry */
+    ngx_http_token_time_t           renew_at; /* ahead of its expiry */
     ngx_uint_t                      serial;   /* no other token has it */
     uint32_t                        fields;   /* hash of the body's fields */
     uint32_t                        body_len;
@@ -54,10 +71,11 @@ typedef struct {
     ngx_uint_t                      misses;
     ngx_uint_t                      waits;
     ngx_uint_t                      rejects;   /* in backoff */
-    ngx_uint_t                      refreshes;
+    ngx_uint_t                      renewals;
     ngx_uint_t                      outcomes[NGX_HTTP_TOKEN_OUTCOMES];
     ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
     uint64_t                        duration;  /* of all fetches, msec */
+    ngx_http_token_time_t           warned;    /* last time, 0 if never */
 } ngx_http_token_endpoint_t;
 
 
@@ -68,11 +86,13 @@ typedef struct {
     ngx_queue_t                     queue;    /* by last use */
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     ngx_http_token_stored_t        *stored;   /* NULL if there is no token */
+    ngx_http_token_stored_t        *other;    /* the one before it or, once it
+                                                 was refused, the one after */
     ngx_http_token_time_t           asked;    /* of the last token, even if
                                                  it has been removed */
     ngx_uint_t                      endpoint; /* index of its counts */
 
-    /* the lease of the fetch that goes on, and when it ends without renewal */
+    /* the lease of the fetch that goes on, and when it ends */
 
     ngx_http_token_time_t           lease_until;
     uint64_t                        lease;
@@ -80,6 +100,7 @@ typedef struct {
     /* how the last fetches ended */
 
     ngx_http_token_time_t           retry_at;
+    ngx_http_token_time_t           configured;  /* with what they were made */
     ngx_uint_t                      failures;
     ngx_uint_t                      failure;
     ngx_uint_t                      generation;
@@ -109,6 +130,7 @@ typedef struct {
 typedef struct {
     ngx_slab_pool_t                *shpool;
     ngx_cycle_t                    *cycle;
+    ngx_uint_t                      keep_other;  /* for token_proxy_bearer */
 } ngx_http_token_zone_t;
 
 
@@ -128,8 +150,8 @@ typedef struct {
     ngx_str_t                       value;       /* to serve: a body, or a */
                                                  /* header with a scheme */
     time_t                          expires_in;  /* its remaining seconds */
-    ngx_uint_t                      refresh;     /* to send, has the lease */
-    uint64_t                        lease;       /* to fetch, or to refresh */
+    ngx_uint_t                      renew;       /* to send, has the lease */
+    uint64_t                        lease;       /* to fetch, or to renew */
     ngx_uint_t                      expired;     /* to fetch, not for the */
                                                  /* first time */
     ngx_msec_t                      recheck;     /* to wait, at most so long */
@@ -151,6 +173,9 @@ ngx_int_t ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 
 
 extern ngx_uint_t  ngx_http_token_has_zones;
+
+/* when the configuration of this process was loaded: it tells which it is */
+extern ngx_http_token_time_t  ngx_http_token_configured;
 
 /*
  * A zone is read and changed between these two only.  It is emptied if a worker
@@ -182,9 +207,27 @@ ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
     ngx_http_token_stored_t *stored);
 
-/* Overwrites a token and frees it. */
-void ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
-    ngx_http_token_stored_t *stored);
+/* Overwrites the tokens of an entry and frees them. */
+void ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn);
+
+/*
+ * Uses the token before the current one, if it is valid and the current one so
+ * new that an API may not know it yet.  Returns 1 if so.
+ */
+ngx_uint_t ngx_http_token_node_use_before(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now);
+
+/* Uses the newer token again, if there is one and it is valid. */
+ngx_uint_t ngx_http_token_node_use_newer(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now);
+
+/*
+ * Whether the last fetch brought nothing, and is not repeated yet.  What an
+ * earlier configuration has brought about is not counted.
+ */
+ngx_uint_t ngx_http_token_node_backoff(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now);
 
 
 /* ngx_http_token_stored.c */
@@ -238,10 +281,10 @@ ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
 /*
  * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
  * the endpoint is left alone for a while: longer each time.  What fails in
- * this worker, before the endpoint is called, is no failure of the endpoint.
- * Sets waited if a request in another worker may wait for it.  Returns NGX_OK,
- * or NGX_DECLINED if another fetch has taken over, and the result of this one
- * is of no use.
+ * this worker, before the endpoint is called, is no failure of the endpoint,
+ * nor is what fails when the lease has run out.  Sets waited if a request in
+ * another worker may wait for it.  Returns NGX_OK, or NGX_DECLINED if the lease
+ * has run out, and the result is of no use.
  */
 ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
@@ -249,9 +292,14 @@ ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 
 /*
  * Removes a token that turned out to be of no use, if it is still the one with
- * that serial, but not again within min milliseconds.  Returns 1 if there is
- * reason to get another one; *dropped says whether this call has removed it.
+ * that serial, but not again within min milliseconds; a new one gives way to
+ * the one before it, if that is still valid.  Returns 1 if there is reason to
+ * get another one; *dropped says what this call has done.
  */
+
+#define NGX_HTTP_TOKEN_DROPPED      1
+#define NGX_HTTP_TOKEN_USES_BEFORE  2
+
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
     u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
 
@@ -259,12 +307,19 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     ngx_http_token_fetch_t *fetch);
 
-/* Extends the lease of a fetch that goes on. */
-void ngx_http_token_cache_renew(ngx_http_token_zone_t *zone, u_char *digest,
-    uint64_t lease, ngx_msec_t duration);
+/*
+ * Extends the lease of a fetch that goes on.  Returns NGX_OK, or NGX_DECLINED
+ * if it has run out, and perhaps is another's: it is not revived.
+ */
+ngx_int_t ngx_http_token_cache_extend(ngx_http_token_zone_t *zone,
+    u_char *digest, uint64_t lease);
 
-/* How long a lease holds without being renewed. */
-ngx_msec_t ngx_http_token_lease_time(ngx_http_token_loc_conf_t *tlcf);
+/*
+ * Whether it has to be said that an endpoint's tokens are not kept: for all
+ * workers once in a while.
+ */
+ngx_uint_t ngx_http_token_cache_warn(ngx_http_token_zone_t *zone,
+    ngx_http_token_fetch_t *fetch);
 
 
 /* ngx_http_token_wait.c */
@@ -342,6 +397,11 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  */
 void ngx_http_token_cache_fetch(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, uint64_t lease);
+
+
+/* The same for a fetch that could not be made. */
+void ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
+    u_char *digest, uint64_t lease);
 
 
 /* ngx_http_token_get.c */

@@ -17,7 +17,8 @@ typedef struct {
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     uint64_t                        lease;
     ngx_http_token_time_t           start;
-    ngx_event_t                     renewal;
+    ngx_event_t                     extension;  /* of the lease */
+    ngx_uint_t                      lost;       /* it has run out */
 } ngx_http_token_cache_fetch_t;
 
 
@@ -25,10 +26,12 @@ static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
     ngx_http_request_t *r, ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
-static void ngx_http_token_cache_fetch_renew(ngx_event_t *ev);
+static void ngx_http_token_cache_fetch_extend(ngx_event_t *ev);
 static void ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch);
 static ngx_http_token_stored_t *ngx_http_token_cache_fetch_stored(
-    ngx_http_token_cache_fetch_t *refresh);
+    ngx_http_token_cache_fetch_t *cfetch);
+static void ngx_http_token_cache_fetch_warn(
+    ngx_http_token_cache_fetch_t *cfetch, char *wrong);
 static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
     u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored);
@@ -38,31 +41,37 @@ void
 ngx_http_token_cache_fetch(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, uint64_t lease)
 {
-    ngx_http_token_fetch_t         fetch;
-    ngx_http_token_loc_conf_t     *tlcf;
-    ngx_http_token_cache_fetch_t  *refresh;
+    ngx_http_token_cache_fetch_t  *cfetch;
 
-    tlcf = request->tlcf;
+    cfetch = ngx_http_token_cache_fetch_create(r, request);
 
-    refresh = ngx_http_token_cache_fetch_create(r, request);
-
-    if (refresh == NULL) {
-        ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
-
-        fetch.request = request;
-        fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
-
-        ngx_http_token_cache_fetch_end(tlcf->cache.zone->data, digest, lease,
-                                       &fetch, NULL);
+    if (cfetch == NULL) {
+        ngx_http_token_cache_fetch_failed(request, digest, lease);
         return;
     }
 
-    ngx_memcpy(refresh->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-    refresh->lease = lease;
+    ngx_memcpy(cfetch->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+    cfetch->lease = lease;
 
-    ngx_add_timer(&refresh->renewal, ngx_http_token_lease_time(tlcf) / 2);
+    ngx_add_timer(&cfetch->extension, NGX_HTTP_TOKEN_LEASE_EXTEND);
 
-    ngx_http_token_fetch_start(refresh->fetch, &refresh->request);
+    ngx_http_token_fetch_start(cfetch->fetch, &cfetch->request);
+}
+
+
+void
+ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
+    u_char *digest, uint64_t lease)
+{
+    ngx_http_token_fetch_t  fetch;
+
+    ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
+
+    fetch.request = request;
+    fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+    ngx_http_token_cache_fetch_end(request->tlcf->cache.zone->data, digest,
+                                   lease, &fetch, NULL);
 }
 
 
@@ -72,7 +81,7 @@ ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
 {
     ngx_pool_t                    *pool;
     ngx_http_token_fetch_t        *fetch;
-    ngx_http_token_cache_fetch_t  *refresh;
+    ngx_http_token_cache_fetch_t  *cfetch;
 
     fetch = ngx_http_token_fetch_create(request->tlcf, r->connection->log);
     if (fetch == NULL) {
@@ -81,10 +90,10 @@ ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
 
     pool = fetch->main->pool;
 
-    refresh = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
+    cfetch = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
 
-    if (refresh == NULL
-        || ngx_http_token_cache_fetch_copy_request(pool, &refresh->request,
+    if (cfetch == NULL
+        || ngx_http_token_cache_fetch_copy_request(pool, &cfetch->request,
                                                    request)
            != NGX_OK)
     {
@@ -93,17 +102,17 @@ ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
     }
 
     fetch->handler = ngx_http_token_cache_fetch_handler;
-    fetch->data = refresh;
+    fetch->data = cfetch;
 
-    refresh->fetch = fetch;
-    refresh->zone = request->tlcf->cache.zone->data;
-    refresh->start = ngx_http_token_now();
+    cfetch->fetch = fetch;
+    cfetch->zone = request->tlcf->cache.zone->data;
+    cfetch->start = ngx_http_token_now();
 
-    refresh->renewal.handler = ngx_http_token_cache_fetch_renew;
-    refresh->renewal.data = refresh;
-    refresh->renewal.log = fetch->main->connection->log;
+    cfetch->extension.handler = ngx_http_token_cache_fetch_extend;
+    cfetch->extension.data = cfetch;
+    cfetch->extension.log = fetch->main->connection->log;
 
-    return refresh;
+    return cfetch;
 }
 
 
@@ -150,19 +159,34 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
 
 
 static void
-ngx_http_token_cache_fetch_renew(ngx_event_t *ev)
+ngx_http_token_cache_fetch_extend(ngx_event_t *ev)
 {
-    ngx_msec_t                     lease;
-    ngx_http_token_cache_fetch_t  *refresh;
+    ngx_http_token_cache_fetch_t  *cfetch;
 
-    refresh = ev->data;
+    cfetch = ev->data;
 
-    lease = ngx_http_token_lease_time(refresh->request.tlcf);
+    if (ngx_http_token_cache_extend(cfetch->zone, cfetch->digest,
+                                    cfetch->lease)
+        == NGX_OK)
+    {
+        ngx_add_timer(ev, NGX_HTTP_TOKEN_LEASE_EXTEND);
+        return;
+    }
 
-    ngx_http_token_cache_renew(refresh->zone, refresh->digest, refresh->lease,
-                               lease);
+    /*
+     * This process did not run for longer than a lease.  Timers come first
+     * then, so an answer that has arrived meanwhile is still to be read.  If
+     * there is none, the callers that wait here depend on it no longer.
+     */
 
-    ngx_add_timer(ev, lease / 2);
+    if (!cfetch->lost) {
+        cfetch->lost = 1;
+
+        ngx_add_timer(ev, NGX_HTTP_TOKEN_LEASE_EXTEND);
+        return;
+    }
+
+    ngx_http_token_wake_local(cfetch->zone, cfetch->digest, NULL);
 }
 
 
@@ -171,46 +195,79 @@ ngx_http_token_cache_fetch_renew(ngx_event_t *ev)
 static void
 ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
 {
-    ngx_http_token_cache_fetch_t  *refresh = fetch->data;
+    ngx_http_token_cache_fetch_t  *cfetch = fetch->data;
 
-    if (refresh->renewal.timer_set) {
-        ngx_del_timer(&refresh->renewal);
+    if (cfetch->extension.timer_set) {
+        ngx_del_timer(&cfetch->extension);
     }
 
-    ngx_http_token_cache_fetch_end(refresh->zone, refresh->digest,
-                                   refresh->lease, fetch,
-                                   ngx_http_token_cache_fetch_stored(refresh));
+    ngx_http_token_cache_fetch_end(cfetch->zone, cfetch->digest,
+                                   cfetch->lease, fetch,
+                                   ngx_http_token_cache_fetch_stored(cfetch));
 }
 
 
 /* makes what the cache keeps; returns NULL if it keeps nothing */
 
 static ngx_http_token_stored_t *
-ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *refresh)
+ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 {
+    char                       *wrong;
     int64_t                     lifetime;
     ngx_http_token_fetch_t     *fetch;
     ngx_http_token_loc_conf_t  *tlcf;
 
-    fetch = refresh->fetch;
-    tlcf = refresh->request.tlcf;
+    fetch = cfetch->fetch;
+    tlcf = cfetch->request.tlcf;
 
     if (fetch->outcome != NGX_HTTP_TOKEN_OK) {
         return NULL;
     }
 
     lifetime = fetch->lifetime;
+    wrong = "the answer tells no lifetime above zero";
 
     if (lifetime == -1) {
         lifetime = (int64_t) tlcf->cache.default_ttl * 1000;
+        wrong = "the answer tells no lifetime, and "
+                "\"token_proxy_cache_default_ttl\" is not set";
+    }
+
+    if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
+        lifetime = 0;
+        wrong = "its lifetime has passed since it was asked for";
     }
 
     if (lifetime <= 0) {
+        ngx_http_token_cache_fetch_warn(cfetch, wrong);
         return NULL;
     }
 
     return ngx_http_token_stored_make(fetch->main->pool, tlcf, fetch->members,
-                                      refresh->start, lifetime);
+                                      cfetch->start, lifetime);
+}
+
+
+/* a cache that keeps nothing is of no use, which nobody would see */
+
+static void
+ngx_http_token_cache_fetch_warn(ngx_http_token_cache_fetch_t *cfetch,
+    char *wrong)
+{
+    ngx_str_t                endpoint;
+    ngx_http_token_fetch_t  *fetch;
+
+    fetch = cfetch->fetch;
+
+    if (!ngx_http_token_cache_warn(cfetch->zone, fetch)) {
+        return;
+    }
+
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
+
+    ngx_log_error(NGX_LOG_WARN, fetch->main->connection->log, 0,
+                  "token of \"%V\" is not kept, every request is a call of "
+                  "the endpoint: %s", &endpoint, wrong);
 }
 
 

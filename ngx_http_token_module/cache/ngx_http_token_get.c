@@ -85,7 +85,7 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
         w->result.expires_in = lookup.expires_in;
         w->result.serial = lookup.serial;
 
-        if (lookup.refresh) {
+        if (lookup.renew) {
             ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
                                        lookup.lease);
         }
@@ -133,9 +133,7 @@ static ngx_int_t
 ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t               rc;
-    ngx_uint_t              waited;
-    ngx_http_token_fetch_t  fetch;
+    ngx_int_t  rc;
 
     if (!w->waiting) {
         w->result.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
@@ -145,18 +143,8 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     rc = ngx_http_token_wait(w, NGX_TIMER_INFINITE);
 
     if (rc != NGX_AGAIN) {
-        ngx_memzero(&fetch, sizeof(ngx_http_token_fetch_t));
-
-        fetch.request = w->token_request;
-        fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
-
-        (void) ngx_http_token_cache_end(w->zone, w->digest, lookup->lease,
-                                        &fetch, NULL, &waited);
-
-        if (waited) {
-            ngx_http_token_notify_workers();
-        }
-
+        ngx_http_token_cache_fetch_failed(w->token_request, w->digest,
+                                          lookup->lease);
         return rc;
     }
 

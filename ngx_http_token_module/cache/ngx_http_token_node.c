@@ -18,6 +18,9 @@ static ngx_uint_t ngx_http_token_evict(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *keep);
 static void ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
+static void ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t **stored);
+static void ngx_http_token_node_swap(ngx_http_token_node_t *tn);
 
 
 ngx_http_token_node_t *
@@ -123,7 +126,8 @@ ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
 
 /*
  * The entry that was not used for the longest time goes; one that is being
- * fetched goes only if there is no other.
+ * fetched goes only if there is no other, and what it has beside its token goes
+ * first.
  */
 
 static ngx_uint_t
@@ -148,6 +152,11 @@ ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
 
         if (keep && tn == keep) {
             continue;
+        }
+
+        if (tn->other) {
+            ngx_http_token_node_free_stored(zone, &tn->other);
+            return 1;
         }
 
         if (tn->lease_until <= now) {
@@ -176,9 +185,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_queue_remove(&tn->queue);
     ngx_rbtree_delete(&sh->rbtree, &tn->node);
 
-    if (tn->stored) {
-        ngx_http_token_node_free_stored(zone, tn->stored);
-    }
+    ngx_http_token_node_free_tokens(zone, tn);
 
     ngx_slab_free_locked(zone->shpool, tn);
 
@@ -192,9 +199,11 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
     ngx_http_token_stored_t *stored)
 {
-    ngx_http_token_stored_t  *old, *new;
+    ngx_http_token_stored_t  *new;
 
     ngx_http_token_node_used(sh, tn);
+
+    ngx_http_token_node_free_stored(zone, &tn->other);
 
     new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
     if (new == NULL) {
@@ -205,13 +214,15 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
     ngx_memcpy(new, stored, stored->size);
 
-    old = tn->stored;
+    tn->other = tn->stored;
     tn->stored = new;
     tn->asked = stored->asked;
     tn->expired = 1;
 
-    if (old) {
-        ngx_http_token_node_free_stored(zone, old);
+    if (tn->other
+        && (!zone->keep_other || tn->other->expires <= ngx_http_token_now()))
+    {
+        ngx_http_token_node_free_stored(zone, &tn->other);
     }
 
     return NGX_OK;
@@ -219,9 +230,87 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
 
 void
-ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
-    ngx_http_token_stored_t *stored)
+ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn)
 {
-    ngx_explicit_memzero(stored, stored->size);
-    ngx_slab_free_locked(zone->shpool, stored);
+    ngx_http_token_node_free_stored(zone, &tn->stored);
+    ngx_http_token_node_free_stored(zone, &tn->other);
+}
+
+
+static void
+ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t **stored)
+{
+    if (*stored == NULL) {
+        return;
+    }
+
+    ngx_explicit_memzero(*stored, (*stored)->size);
+    ngx_slab_free_locked(zone->shpool, *stored);
+
+    *stored = NULL;
+}
+
+
+ngx_uint_t
+ngx_http_token_node_use_before(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now)
+{
+    ngx_http_token_stored_t  *before, *current;
+
+    before = tn->other;
+    current = tn->stored;
+
+    if (before == NULL
+        || before->serial > current->serial
+        || before->expires <= now
+        || now - current->asked >= NGX_HTTP_TOKEN_RECENT)
+    {
+        return 0;
+    }
+
+    /* then the newer one is used again, and nothing is fetched */
+
+    before->renew_at = current->asked + NGX_HTTP_TOKEN_RECENT;
+
+    ngx_http_token_node_swap(tn);
+
+    return 1;
+}
+
+
+ngx_uint_t
+ngx_http_token_node_use_newer(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now)
+{
+    if (tn->other == NULL
+        || tn->other->serial < tn->stored->serial
+        || tn->other->expires <= now)
+    {
+        return 0;
+    }
+
+    ngx_http_token_node_swap(tn);
+
+    return 1;
+}
+
+
+static void
+ngx_http_token_node_swap(ngx_http_token_node_t *tn)
+{
+    ngx_http_token_stored_t  *stored;
+
+    stored = tn->stored;
+    tn->stored = tn->other;
+    tn->other = stored;
+}
+
+
+ngx_uint_t
+ngx_http_token_node_backoff(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now)
+{
+    return (tn->retry_at > now && tn->configured >= ngx_http_token_configured);
 }

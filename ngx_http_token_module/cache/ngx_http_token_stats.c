@@ -68,8 +68,8 @@ void
 ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
     ngx_http_token_lookup_t *lookup, ngx_uint_t waiting)
 {
-    if (lookup->refresh) {
-        endpoint->refreshes++;
+    if (lookup->renew) {
+        endpoint->renewals++;
     }
 
     if (waiting) {

@@ -127,11 +127,11 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
 
     before = ngx_min(before, lifetime * 9 / 10);
 
-    stored->refresh = stored->expires - before;
+    stored->renew_at = stored->expires - before;
 
-    /* a little later at random, lest many servers refresh at the same time */
+    /* a little later at random, lest many servers renew at the same time */
 
-    stored->refresh += ngx_random() % (before / 10 + 1);
+    stored->renew_at += ngx_random() % (before / 10 + 1);
 }
 
 

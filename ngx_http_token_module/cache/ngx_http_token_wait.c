@@ -152,6 +152,7 @@ static void
 ngx_http_token_wait_handler(ngx_event_t *ev)
 {
     ngx_int_t                 rc;
+    ngx_uint_t                late;
     ngx_connection_t         *c;
     ngx_http_request_t       *r;
     ngx_http_token_waiter_t  *w;
@@ -159,6 +160,10 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     w = ev->data;
     r = w->request;
     c = r->connection;
+
+    late = (ev->timedout
+            && (ngx_msec_int_t) (ngx_current_msec - ev->timer.key)
+               > NGX_HTTP_TOKEN_LEASE_EXTEND);
 
     ngx_http_set_log_request(c->log, r);
 
@@ -184,6 +189,15 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     {
         w->result.outcome = NGX_HTTP_TOKEN_TIMEOUT;
         rc = NGX_OK;
+
+    } else if (late && w->elsewhere) {
+
+        /*
+         * This process did not run for a while, and the one that fetches may
+         * not have run either: it is given time to read what has come.
+         */
+
+        rc = ngx_http_token_wait(w, NGX_HTTP_TOKEN_LEASE_EXTEND);
 
     } else {
         rc = w->look(w);

@@ -19,6 +19,8 @@ static void ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
 
 ngx_uint_t  ngx_http_token_has_zones;
 
+ngx_http_token_time_t  ngx_http_token_configured;
+
 
 ngx_int_t
 ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)

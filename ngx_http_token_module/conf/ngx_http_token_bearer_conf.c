@@ -532,6 +532,7 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
 {
     ngx_str_t                  *name;
     ngx_uint_t                  i;
+    ngx_http_token_zone_t      *zone;
     ngx_http_token_location_t  *p;
 
     name = &location->tlcf->bearer.name;
@@ -546,6 +547,12 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
                == 0)
         {
             location->tlcf->bearer.location = p[i].tlcf;
+
+            if (location->tlcf->bearer.retry && p[i].tlcf->cache.zone) {
+                zone = p[i].tlcf->cache.zone->data;
+                zone->keep_other = 1;
+            }
+
             return NGX_CONF_OK;
         }
     }

@@ -176,7 +176,7 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
         conf->refresh_percent = 50;
     }
 
-    ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
+    ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 60000);
     ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
     ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
 

@@ -569,7 +569,7 @@ ngx_http_token_bearer_grpc_status(ngx_http_request_t *r)
 }
 
 
-/* the token is dropped in any case */
+/* the token is dropped, or another one used, in any case */
 
 static ngx_uint_t
 ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
@@ -584,10 +584,12 @@ ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
         endpoint = ngx_http_token_log_url(&bearer->request.endpoint);
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "token of \"%V\" was refused with status %ui%s",
+                      "token of \"%V\" was refused with status %ui%s%s",
                       &endpoint, status,
                       (status != r->upstream->headers_in.status_n)
-                      ? " (grpc-status)" : "");
+                      ? " (grpc-status)" : "",
+                      (dropped == NGX_HTTP_TOKEN_USES_BEFORE)
+                      ? ", the one before it is used for a while" : "");
     }
 
     return another && !bearer->retried && ngx_http_token_bearer_repeatable(r);

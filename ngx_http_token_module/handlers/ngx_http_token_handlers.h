@@ -154,7 +154,8 @@ ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
 
 /*
  * Removes the token of a request from the cache.  Returns 1 if there is reason
- * to get another one; *dropped is 1 once for a token, however many use it.
+ * to get another one; *dropped says what was done, as that of
+ * ngx_http_token_cache_drop(): once for a token, however many use it.
  */
 ngx_uint_t ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_uint_t *dropped);

@@ -177,7 +177,7 @@ ngx_http_token_metric_endpoint(ngx_http_token_series_t *s)
     name = s->metric->name;
 
     if (ngx_strcmp(name, "token_proxy_refreshes_total") == 0) {
-        value = s->endpoint->refreshes;
+        value = s->endpoint->renewals;
 
     } else if (ngx_strcmp(name, "token_proxy_tokens") == 0) {
         value = s->state->tokens;

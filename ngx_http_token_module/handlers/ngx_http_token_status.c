@@ -178,7 +178,7 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
 
         state = &view->states[tn->endpoint];
 
-        if (tn->retry_at > view->now) {
+        if (ngx_http_token_node_backoff(tn, view->now)) {
             state->backoffs++;
         }
 
@@ -275,7 +275,7 @@ ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
     p = ngx_slprintf(p, last, "\":{\"hits\":%ui,\"misses\":%ui,\"waits\":%ui,"
                      "\"rejects\":%ui,\"refreshes\":%ui,\"fetches\":{",
                      endpoint->hits, endpoint->misses, endpoint->waits,
-                     endpoint->rejects, endpoint->refreshes);
+                     endpoint->rejects, endpoint->renewals);
 
     for (i = 0; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
         p = ngx_slprintf(p, last, "%s\"%s\":%ui", i ? "," : "",

@@ -97,8 +97,8 @@ fuzz_one(fuzz_t *fz)
     fuzz_check(stored);
 
     fuzz_check(stored->expires == 1000000 + lifetime);
-    fuzz_check(stored->refresh > 1000000 || lifetime < 10);
-    fuzz_check(stored->refresh <= stored->expires);
+    fuzz_check(stored->renew_at > 1000000 || lifetime < 10);
+    fuzz_check(stored->renew_at <= stored->expires);
 
     for (i = 0; i < stored->nmembers; i++) {
         fuzz_check(stored->members[i].key + stored->members[i].key_len

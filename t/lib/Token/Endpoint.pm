@@ -18,6 +18,7 @@ package Token::Endpoint;
 #     headers     [name => value, ...] to add
 #     body        instead of the JSON; %d stands for N
 #     delay       seconds before it is sent
+#     pause       seconds between the first half of its bytes and the second
 #     close       1: the connection is closed in place of an answer
 #     truncate    1: half of the body is sent, and the connection closed
 #     raw         bytes to send instead of everything; the connection is closed
@@ -159,10 +160,17 @@ sub serve {
                     my $how = { %answer, %{ shift @next // {} } };
 
                     push @{ $state{requests} }, $request;
-                    push @due, {
-                        at => time + ($how->{delay} // 0),
-                        socket => $socket, how => $how, n => $n,
-                    };
+                    my ($bytes, $close) = bytes($how, $n);
+                    my $at = time + ($how->{delay} // 0);
+
+                    if ($how->{pause}) {
+                        push @due, { at => $at, socket => $socket,
+                            bytes => substr $bytes, 0, length($bytes) / 2, '' };
+                        $at += $how->{pause};
+                    }
+
+                    push @due, { at => $at, socket => $socket,
+                        bytes => $bytes, close => $close };
                 }
             }
         }
@@ -170,12 +178,11 @@ sub serve {
         my $now = time;
 
         for my $reply (grep { $_->{at} <= $now } @due) {
-            my ($bytes, $close) = bytes($reply->{how}, $reply->{n});
             my $socket = $reply->{socket};
 
-            syswrite $socket, $bytes if length $bytes;
+            syswrite $socket, $reply->{bytes} if length $reply->{bytes};
 
-            if ($close) {
+            if ($reply->{close}) {
                 $select->remove($socket);
                 delete $input{$socket};
                 close $socket;
