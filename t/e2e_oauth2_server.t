@@ -18,7 +18,7 @@ use Token::Server;
 use Token::Util qw($ROOT free_port need_npm wait_for work_dir);
 
 need_npm('@node-oauth/express-oauth-server', 'express');
-plan(tests => 174);
+plan(tests => 176);
 
 # Each of these characters is another one, or more, when it is form-encoded.
 my $SPECIAL = '%41+b c&d=e:f/g?~';
@@ -33,7 +33,7 @@ chmod 0600, $ASSERTION_KEY;
 
 my %clients = (
     (map { $_ => { secret => 'my-secret' } }
-        qw(plain other counted crowd with:colon)),
+        qw(plain other counted crowd idle with:colon)),
     special => { secret => $SPECIAL },
     $SPECIAL_ID => { secret => $SPECIAL },
     wrong_cached => { secret => 'another' },
@@ -44,6 +44,7 @@ my %clients = (
 );
 
 my $server = server();
+my $hasty = server(idle => 1);
 my $endpoint = $server->url('/token');
 
 my @FORM = 'auth_method client_secret_basic encoding=form';
@@ -54,7 +55,8 @@ my @REFRESH = ('refresh_grant on', 'cache tokens');
 
 my $nginx = Token::Server->new(
     http => "token_proxy_cache_zone zone=tokens:1m;
-        upstream kept { server 127.0.0.1:@{[ $server->port ]}; keepalive 4; }",
+        upstream kept { server 127.0.0.1:@{[ $server->port ]}; keepalive 4; }
+        upstream hasty { server 127.0.0.1:@{[ $hasty->port ]}; keepalive 4; }",
     server => join '', "location /api {
             token_proxy_bearer  /cached;
             proxy_pass          @{[ $server->url ]};
@@ -105,6 +107,7 @@ my $nginx = Token::Server->new(
         [wrong_cached => $endpoint, client('wrong_cached'), 'cache tokens',
             'retry_backoff 30s 60s'],
         [kept => 'http://kept/token', client('plain')],
+        [hasty => 'http://hasty/token', client('idle')],
     ))->start;
 
 
@@ -253,6 +256,11 @@ my $nginx = Token::Server->new(
     token($nginx, 'kept') for 1 .. 5;
     is(scalar(@connections), 1, 'keepalive: a connection is kept');
     is(join(' ', $server->connections), "@connections", '... and used again');
+
+    my %statuses = map { $nginx->get('/hasty')->{status} => 1 } 1 .. 300;
+    is(join(' ', sort keys %statuses), '200',
+        'a server that closes kept connections at once: a token each time');
+    is(issued('idle', $hasty), 300, '... for which it is asked once');
 }
 
 
@@ -285,7 +293,7 @@ my $nginx = Token::Server->new(
 }
 
 $nginx->stop;
-$server->stop;
+$_->stop for $server, $hasty;
 
 
 sub server {
@@ -316,11 +324,11 @@ sub api {
 }
 
 
-# How many tokens the server has issued to a client.
+# How many tokens a server has issued to a client.
 sub issued {
-    my ($client) = @_;
+    my ($client, $by) = @_;
 
-    return HTTP::Tiny->new->get($server->url("/issued?client=$client"))
+    return HTTP::Tiny->new->get(($by // $server)->url("/issued?client=$client"))
         ->{content};
 }
 

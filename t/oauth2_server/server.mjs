@@ -4,7 +4,8 @@
 //     node server.mjs '{"port":PORT,"clients":{"ID":{"secret":"SECRET"}}}'
 //
 // A client without a secret is a public one. "accessTokenLifetime" and
-// "refreshTokenLifetime" of a client are in seconds.
+// "refreshTokenLifetime" of a client are in seconds. With "idle":MS all
+// connections that wait for a request are closed each so many milliseconds.
 //
 // POST /token             the token endpoint; the only user has the name
 //                         "user" and the password "user-password"
@@ -85,4 +86,8 @@ app.get('/issued', (request, response) => {
   response.send(String(issued[request.query.client] ?? 0));
 });
 
-app.listen(options.port, '127.0.0.1');
+const server = app.listen(options.port, '127.0.0.1');
+
+if (options.idle) {
+  setInterval(() => server.closeIdleConnections(), options.idle);
+}
