@@ -105,6 +105,18 @@ fetch_glewlwyd() {
 }
 
 
+# A library, of those suites that have it.
+need_django_oauth() {
+    local name=python3-django-oauth-toolkit
+
+    if apt-cache show "$name" > /dev/null 2>&1; then
+        need_packages "$name"
+    else
+        say "There is no $name: tests that need it are skipped."
+    fi
+}
+
+
 # npm_ci DIR: the packages of DIR's package-lock.json, when it has changed.
 # Where npm cannot be reached, there are none.
 npm_ci() {

@@ -11,6 +11,7 @@ run_tests() {
     need_test_nginx
     npm_ci "$ROOT/t" || say "npm has not installed them: tests that need them are skipped."
     fetch_glewlwyd || say "There is no glewlwyd: tests that need it are skipped."
+    need_django_oauth
 
     cd "$ROOT" || exit 1
 
