@@ -77,6 +77,46 @@ apt_install() {
 }
 
 
+# glewlwyd, an authorization server, into build/glewlwyd, and the libraries that
+# it needs. As an installed package it would be a service of the machine, whose
+# administrator has a password that everyone knows. Not every suite has it.
+fetch_glewlwyd() {
+    local dir=$BUILD/glewlwyd libraries
+
+    if [[ ! -x $dir/usr/bin/glewlwyd ]]; then
+        command -v dpkg-deb > /dev/null &&
+            apt-cache show glewlwyd > /dev/null 2>&1 || return 1
+
+        say "Fetching glewlwyd from Debian"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+
+        (
+            cd "$dir"
+            apt-get -o APT::Sandbox::User= download glewlwyd &&
+            mv glewlwyd_*.deb glewlwyd.deb &&
+            dpkg-deb -x glewlwyd.deb .
+        ) > "$BUILD/apt.log" 2>&1 || { tail -n 5 "$BUILD/apt.log" >&2; return 1; }
+    fi
+
+    mapfile -t libraries < <(dpkg-deb -f "$dir/glewlwyd.deb" Depends | tr , '\n' |
+        sed -nE 's/^ *(z?lib[^ ]+).*/\1/p')
+    need_packages sqlite3 "${libraries[@]}"
+}
+
+
+# A library, of those suites that have it.
+need_django_oauth() {
+    local name=python3-django-oauth-toolkit
+
+    if apt-cache show "$name" > /dev/null 2>&1; then
+        need_packages "$name"
+    else
+        say "There is no $name: tests that need it are skipped."
+    fi
+}
+
+
 # npm_ci DIR: the packages of DIR's package-lock.json, when it has changed.
 # Where npm cannot be reached, there are none.
 npm_ci() {

@@ -10,6 +10,8 @@ run_tests() {
     build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}"
     need_test_nginx
     npm_ci "$ROOT/t" || say "npm has not installed them: tests that need them are skipped."
+    fetch_glewlwyd || say "There is no glewlwyd: tests that need it are skipped."
+    need_django_oauth
 
     cd "$ROOT" || exit 1
 
@@ -20,6 +22,7 @@ run_tests() {
     export TEST_NGINX_BINARY=$NGINX
     export TEST_NGINX_LOAD_MODULES=$SO
     export TEST_NGINX_WORK=$BUILD/tests
+    export TEST_GLEWLWYD=$BUILD/glewlwyd
 
     [[ $VARIANT ]] || exec prove "$@" "${files[@]}"
 
