@@ -337,6 +337,7 @@ typedef struct {
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
     ngx_uint_t                      used;     /* a location uses the module */
+    ngx_uint_t                      basic;    /* one has a Basic check */
 } ngx_http_token_main_conf_t;
 
 
