@@ -18,6 +18,8 @@ typedef struct {
 
 static ngx_command_t *ngx_http_token_command(ngx_conf_t *cf,
     ngx_module_t *module, char *name);
+static char *ngx_http_token_proxy_init_body(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, ngx_str_t *length);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
@@ -38,9 +40,6 @@ static ngx_http_token_header_t  ngx_http_token_headers[] = {
       ngx_string("application/x-www-form-urlencoded") },
 
     { ngx_string("Accept"), ngx_string("application/json") },
-
-    { ngx_string("Content-Length"),
-      ngx_string("$proxy_internal_body_length") },
 
     { ngx_string("Accept-Encoding"), ngx_null_string },
     { ngx_string("Transfer-Encoding"), ngx_null_string },
@@ -106,6 +105,19 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
         kv->value = h->value;
     }
 
+    kv = ngx_array_push(*headers);
+    if (kv == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_str_set(&kv->key, "Content-Length");
+
+    if (ngx_http_token_proxy_init_body(cf, tlcf, conf, &kv->value)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
         kv = ngx_array_push(*headers);
         if (kv == NULL) {
@@ -113,7 +125,13 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
         }
 
         ngx_str_set(&kv->key, "Authorization");
-        ngx_str_set(&kv->value, "$token_proxy_internal_authorization");
+
+        if (tlcf->request.authorization.data) {
+            kv->value = tlcf->request.authorization;
+
+        } else {
+            ngx_str_set(&kv->value, "$token_proxy_internal_authorization");
+        }
     }
 
     ngx_str_set(&connection, "close");
@@ -134,12 +152,54 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
 }
 
 
+/*
+ * The body of a token request, and the value of its Content-Length.  A body
+ * that is the same for all callers needs no variable: it is encoded, so that it
+ * has no "$".
+ */
+
+static char *
+ngx_http_token_proxy_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, ngx_str_t *length)
+{
+    ngx_str_t  *body;
+
+    body = ngx_http_token_proxy_field(cf, conf, "proxy_set_body",
+                                      ngx_conf_set_str_slot);
+    if (body == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (tlcf->request.body.data == NULL || tlcf->refresh_grant
+        || tlcf->auth.alg)
+    {
+        ngx_str_set(body, "$token_proxy_internal_body");
+        ngx_str_set(length, "$proxy_internal_body_length");
+
+        return NGX_CONF_OK;
+    }
+
+    *body = tlcf->request.body;
+
+    length->data = ngx_pnalloc(cf->pool, NGX_SIZE_T_LEN);
+    if (length->data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    length->len = ngx_sprintf(length->data, "%uz", body->len) - length->data;
+
+    return NGX_CONF_OK;
+}
+
+
 static ngx_uint_t
 ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
 {
     ngx_http_token_header_t  *h;
 
-    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0) {
+    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0
+        || ngx_strcasecmp(name->data, (u_char *) "Content-Length") == 0)
+    {
         return 1;
     }
 
