@@ -395,6 +395,7 @@ typedef struct {
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
     ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */
+    ngx_uint_t                      basic;    /* one has a Basic check */
 } ngx_http_token_main_conf_t;
 
 

@@ -399,14 +399,14 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    /* the handlers of a phase are called from the last to the first */
+    /*
+     * The handlers of a phase are called from the last to the first.  Each
+     * costs every request something: those of no use are left out.
+     */
 
     if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
                                    ngx_http_token_cors_handler)
-        != NGX_OK
-        || ngx_http_token_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
-                                      ngx_http_token_basic_handler)
-           != NGX_OK)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -422,8 +422,18 @@ ngx_http_token_init(ngx_conf_t *cf)
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_token_filter;
 
-    ngx_http_next_body_filter = ngx_http_top_body_filter;
-    ngx_http_top_body_filter = ngx_http_token_body_filter;
+    if (tmcf->basic) {
+
+        if (ngx_http_token_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                       ngx_http_token_basic_handler)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_http_next_body_filter = ngx_http_top_body_filter;
+        ngx_http_top_body_filter = ngx_http_token_body_filter;
+    }
 
     return NGX_OK;
 }

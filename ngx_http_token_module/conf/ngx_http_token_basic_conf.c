@@ -227,6 +227,7 @@ char *
 ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
     u_char                       *p;
+    ngx_http_token_main_conf_t   *tmcf;
     ngx_http_token_basic_conf_t  *basic;
 
     basic = &tlcf->basic;
@@ -272,6 +273,10 @@ ngx_http_token_basic_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     p = ngx_sprintf(p, "\", charset=\"UTF-8\"");
 
     basic->challenge.len = p - basic->challenge.data;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    tmcf->basic = 1;
 
     return NGX_CONF_OK;
 }

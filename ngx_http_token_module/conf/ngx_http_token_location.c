@@ -10,8 +10,8 @@
  *     proxy_pass            URL;    # or $token_proxy_internal_endpoint
  *     proxy_method          POST;   # or GET, with all in the URL
  *     proxy_http_version    1.1;
- *     proxy_set_body        $token_proxy_internal_body;
- *     proxy_set_header      Authorization $token_proxy_internal_authorization;
+ *     proxy_set_body        BODY;   # or $token_proxy_internal_body
+ *     proxy_set_header      Authorization "Basic ...";  # or a variable
  *     proxy_pass_request_headers  off;
  *     proxy_ssl_verify      on;
  *     ...
@@ -244,9 +244,6 @@ ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
                                         ? "GET" : "POST")
            != NGX_CONF_OK
         || ngx_http_token_proxy_set(cf, conf, "proxy_http_version", "1.1")
-           != NGX_CONF_OK
-        || ngx_http_token_proxy_set(cf, conf, "proxy_set_body",
-                                    "$token_proxy_internal_body")
            != NGX_CONF_OK
         || ngx_http_token_proxy_init_headers(cf, tlcf, conf)
            != NGX_CONF_OK

@@ -20,8 +20,12 @@ static ngx_command_t *ngx_http_token_command(ngx_conf_t *cf,
     ngx_module_t *module, char *name);
 static char *ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
     ngx_array_t *headers);
-static char *ngx_http_token_push_header(ngx_array_t *headers, char *name,
-    char *value);
+static char *ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *headers, ngx_uint_t keepalive);
+static char *ngx_http_token_set_header(ngx_array_t *headers, ngx_str_t *name,
+    ngx_str_t *value);
+static char *ngx_http_token_proxy_init_body(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, void *conf, ngx_array_t *headers);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
@@ -43,9 +47,6 @@ static ngx_http_token_header_t  ngx_http_token_headers[] = {
 
     { ngx_string("Accept"), ngx_string("application/json") },
 
-    { ngx_string("Content-Length"),
-      ngx_string("$proxy_internal_body_length") },
-
     { ngx_string("Accept-Encoding"), ngx_null_string },
     { ngx_string("Transfer-Encoding"), ngx_null_string },
     { ngx_string("Expect"), ngx_null_string },
@@ -61,10 +62,7 @@ char *
 ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
-    char                     *connection;
-    ngx_array_t             **headers;
-    ngx_keyval_t             *kv;
-    ngx_http_token_header_t  *h;
+    ngx_array_t  **headers;
 
     headers = ngx_http_token_proxy_field(cf, conf, "proxy_set_header",
                                          ngx_conf_set_keyval_slot);
@@ -73,48 +71,17 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     }
 
     *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
-    if (*headers == NULL) {
-        return NGX_CONF_ERROR;
-    }
 
-    if (ngx_http_token_user_headers(tlcf, *headers) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    for (h = ngx_http_token_headers; h->name.len; h++) {
-        kv = ngx_array_push(*headers);
-        if (kv == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        kv->key = h->name;
-        kv->value = h->value;
-
-        if (ngx_strncmp(h->name.data, "Content-", 8) != 0) {
-            continue;
-        }
-
-        if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY) {
-            ngx_str_null(&kv->value);
-
-        } else if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_JSON
-                   && h == ngx_http_token_headers)
-        {
-            ngx_str_set(&kv->value, "application/json");
-        }
-    }
-
-    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && ngx_http_token_push_header(*headers, "Authorization",
-                                      "$token_proxy_internal_authorization")
+    if (*headers == NULL
+        || ngx_http_token_user_headers(tlcf, *headers) != NGX_CONF_OK
+        || ngx_http_token_own_headers(tlcf, *headers,
+                                      ngx_http_token_keepalive(cf, tlcf))
            != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
 
-    connection = ngx_http_token_keepalive(cf, tlcf) ? "" : "close";
-
-    return ngx_http_token_push_header(*headers, "Connection", connection);
+    return ngx_http_token_proxy_init_body(cf, tlcf, conf, *headers);
 }
 
 
@@ -128,7 +95,11 @@ ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
     ngx_array_t *headers)
 {
     ngx_uint_t     i, user_agent;
-    ngx_keyval_t  *kv, *own;
+    ngx_keyval_t  *own;
+
+    static ngx_str_t  name = ngx_string("User-Agent");
+    static ngx_str_t  value = ngx_string("ngx_http_token_module/"
+                                         NGX_HTTP_TOKEN_VERSION);
 
     own = tlcf->headers ? tlcf->headers->elts : NULL;
     user_agent = 0;
@@ -139,28 +110,81 @@ ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
             continue;
         }
 
-        if (ngx_strcasecmp(own[i].key.data, (u_char *) "User-Agent") == 0) {
+        if (ngx_strcasecmp(own[i].key.data, name.data) == 0) {
             user_agent = 1;
         }
 
-        kv = ngx_array_push(headers);
-        if (kv == NULL) {
+        if (ngx_http_token_set_header(headers, &own[i].key, &own[i].value)
+            != NGX_CONF_OK)
+        {
             return NGX_CONF_ERROR;
         }
-
-        *kv = own[i];
     }
 
     /* firewalls refuse requests without one */
 
     return user_agent ? NGX_CONF_OK
-                      : ngx_http_token_push_header(headers, "User-Agent",
-                              "ngx_http_token_module/" NGX_HTTP_TOKEN_VERSION);
+                      : ngx_http_token_set_header(headers, &name, &value);
 }
 
 
 static char *
-ngx_http_token_push_header(ngx_array_t *headers, char *name, char *value)
+ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
+    ngx_array_t *headers, ngx_uint_t keepalive)
+{
+    ngx_str_t                *value;
+    ngx_http_token_header_t  *h;
+
+    static ngx_str_t  none = ngx_null_string;
+    static ngx_str_t  json = ngx_string("application/json");
+    static ngx_str_t  authorization = ngx_string("Authorization");
+    static ngx_str_t  basic = ngx_string("$token_proxy_internal_authorization");
+    static ngx_str_t  connection = ngx_string("Connection");
+    static ngx_str_t  close = ngx_string("close");
+
+    for (h = ngx_http_token_headers; h->name.len; h++) {
+
+        value = &h->value;
+
+        if (h == ngx_http_token_headers) {
+
+            /* Content-Type */
+
+            if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY) {
+                value = &none;
+
+            } else if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_JSON) {
+                value = &json;
+            }
+        }
+
+        if (ngx_http_token_set_header(headers, &h->name, value)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+
+        value = tlcf->request.authorization.data ? &tlcf->request.authorization
+                                                 : &basic;
+
+        if (ngx_http_token_set_header(headers, &authorization, value)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return ngx_http_token_set_header(headers, &connection,
+                                      keepalive ? &none : &close);
+}
+
+
+static char *
+ngx_http_token_set_header(ngx_array_t *headers, ngx_str_t *name,
+    ngx_str_t *value)
 {
     ngx_keyval_t  *kv;
 
@@ -169,12 +193,55 @@ ngx_http_token_push_header(ngx_array_t *headers, char *name, char *value)
         return NGX_CONF_ERROR;
     }
 
-    kv->key.data = (u_char *) name;
-    kv->key.len = ngx_strlen(name);
-    kv->value.data = (u_char *) value;
-    kv->value.len = ngx_strlen(value);
+    kv->key = *name;
+    kv->value = *value;
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * The body of a token request, and its length.  A form that is the same for all
+ * callers needs no variable: it is encoded, so that it has no "$".
+ */
+
+static char *
+ngx_http_token_proxy_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    void *conf, ngx_array_t *headers)
+{
+    ngx_str_t  *body, length;
+
+    static ngx_str_t  name = ngx_string("Content-Length");
+
+    body = ngx_http_token_proxy_field(cf, conf, "proxy_set_body",
+                                      ngx_conf_set_str_slot);
+    if (body == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (tlcf->request.body.len && !tlcf->refresh_grant
+        && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM
+        && tlcf->auth.alg == NULL && tlcf->auth.grant_alg == NULL)
+    {
+        *body = tlcf->request.body;
+
+        length.data = ngx_pnalloc(cf->pool, NGX_SIZE_T_LEN);
+        if (length.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        length.len = ngx_sprintf(length.data, "%uz", body->len) - length.data;
+
+    } else {
+        ngx_str_set(body, "$token_proxy_internal_body");
+        ngx_str_set(&length, "$proxy_internal_body_length");
+    }
+
+    if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY) {
+        ngx_str_null(&length);
+    }
+
+    return ngx_http_token_set_header(headers, &name, &length);
 }
 
 
@@ -183,7 +250,9 @@ ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
 {
     ngx_http_token_header_t  *h;
 
-    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0) {
+    if (ngx_strcasecmp(name->data, (u_char *) "Connection") == 0
+        || ngx_strcasecmp(name->data, (u_char *) "Content-Length") == 0)
+    {
         return 1;
     }
 

@@ -12,6 +12,10 @@
 
 
 static ngx_connection_t *ngx_http_token_detached_connection(ngx_log_t *log);
+static ngx_http_request_t *ngx_http_token_detached_request(
+    ngx_connection_t *c, ngx_http_connection_t *hc);
+static void ngx_http_token_detached_set_log(ngx_connection_t *c,
+    ngx_log_t *log);
 static void ngx_http_token_detached_event(ngx_event_t *ev);
 static void ngx_http_token_detached_free(ngx_connection_t *c);
 static u_char *ngx_http_token_detached_log(ngx_log_t *log, u_char *buf,
@@ -37,9 +41,7 @@ ngx_http_token_detached_create(ngx_http_connection_t *hc, ngx_str_t *uri,
         return NULL;
     }
 
-    c->data = hc;
-
-    r = ngx_http_create_request(c);
+    r = ngx_http_token_detached_request(c, hc);
 
     if (r == NULL) {
         ngx_http_token_detached_free(c);
@@ -76,7 +78,6 @@ ngx_http_token_detached_create(ngx_http_connection_t *hc, ngx_str_t *uri,
 
     r->internal = 1;
     r->header_sent = 1;
-    r->logged = 1;
 
     return r;
 }
@@ -98,9 +99,7 @@ ngx_http_token_detached_close(ngx_http_request_t *r)
 static ngx_connection_t *
 ngx_http_token_detached_connection(ngx_log_t *log)
 {
-    ngx_pool_t          *pool;
-    ngx_connection_t    *c;
-    ngx_http_log_ctx_t  *ctx;
+    ngx_connection_t  *c;
 
     /*
      * The descriptor is only a number, by which nginx sees that the connection
@@ -112,36 +111,8 @@ ngx_http_token_detached_connection(ngx_log_t *log)
         return NULL;
     }
 
-    pool = ngx_create_pool(NGX_HTTP_TOKEN_CONNECTION_POOL, ngx_cycle->log);
-
-    c->pool = pool;
-
-    if (pool == NULL) {
-        ngx_http_token_detached_free(c);
-        return NULL;
-    }
-
-    log = ngx_pcalloc(pool, sizeof(ngx_log_t));
-    ctx = ngx_pcalloc(pool, sizeof(ngx_http_log_ctx_t));
-
-    if (log == NULL || ctx == NULL) {
-        ngx_http_token_detached_free(c);
-        return NULL;
-    }
-
     c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
     c->start_time = ngx_current_msec;
-
-    ctx->connection = c;
-
-    log->connection = c->number;
-    log->handler = ngx_http_token_detached_log;
-    log->data = ctx;
-
-    c->log = log;
-    c->read->log = log;
-    c->write->log = log;
-    pool->log = log;
 
     c->sockaddr = (struct sockaddr *) &ngx_http_token_sockaddr;
     c->socklen = sizeof(sa_family_t);
@@ -167,6 +138,69 @@ ngx_http_token_detached_connection(ngx_log_t *log)
 }
 
 
+/*
+ * The connection ends with its only request: their pool is the same, and has
+ * the log.  Until there is a pool, another log takes its place.
+ */
+
+static ngx_http_request_t *
+ngx_http_token_detached_request(ngx_connection_t *c, ngx_http_connection_t *hc)
+{
+    ngx_log_t                 *log;
+    ngx_http_request_t        *r;
+    ngx_http_log_ctx_t        *ctx;
+
+    static ngx_log_t           first;
+    static ngx_http_log_ctx_t  first_ctx;
+
+    first = *ngx_cycle->log;
+    first.data = &first_ctx;
+
+    c->log = &first;
+    c->data = hc;
+
+    r = ngx_http_create_request(c);
+
+    if (r == NULL) {
+        return NULL;
+    }
+
+    r->logged = 1;
+
+    log = ngx_palloc(r->pool, sizeof(ngx_log_t));
+    ctx = ngx_palloc(r->pool, sizeof(ngx_http_log_ctx_t));
+
+    if (log == NULL || ctx == NULL) {
+        ngx_http_free_request(r, NGX_OK);
+        return NULL;
+    }
+
+    *ctx = first_ctx;
+    ctx->connection = c;
+
+    *log = first;
+    log->connection = c->number;
+    log->handler = ngx_http_token_detached_log;
+    log->data = ctx;
+
+    c->pool = r->pool;
+    c->pool->log = log;
+
+    ngx_http_token_detached_set_log(c, log);
+
+    return r;
+}
+
+
+static void
+ngx_http_token_detached_set_log(ngx_connection_t *c, ngx_log_t *log)
+{
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+}
+
+
 static void
 ngx_http_token_detached_event(ngx_event_t *ev)
 {
@@ -177,9 +211,9 @@ ngx_http_token_detached_event(ngx_event_t *ev)
 static void
 ngx_http_token_detached_free(ngx_connection_t *c)
 {
-    ngx_pool_t  *pool;
+    /* the request has ended, and with it the log */
 
-    pool = c->pool;
+    ngx_http_token_detached_set_log(c, ngx_cycle->log);
 
     if (c->read->posted) {
         ngx_delete_posted_event(c->read);
@@ -194,10 +228,6 @@ ngx_http_token_detached_free(ngx_connection_t *c)
     c->fd = (ngx_socket_t) -1;
     c->pool = NULL;
     c->destroyed = 1;
-
-    if (pool) {
-        ngx_destroy_pool(pool);
-    }
 }
 
 

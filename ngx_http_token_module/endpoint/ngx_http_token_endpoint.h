@@ -150,10 +150,6 @@ ngx_http_token_request_t *ngx_http_token_sign_request(ngx_http_request_t *r,
 
 /* ngx_http_token_detached.c */
 
-/* the size of the connection's pool, which has its log */
-
-#define NGX_HTTP_TOKEN_CONNECTION_POOL  256
-
 /*
  * Makes a request without a client, in the configuration of hc.  The shutdown
  * handler has to close it when the event's connection has "close" set.

@@ -154,15 +154,37 @@ ngx_int_t
 ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *type,
     ngx_str_t *body)
 {
-    ngx_http_complex_value_t  cv;
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
 
-    ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
-
-    cv.value = *body;
-
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = body->len;
+    r->headers_out.content_type = *type;
+    r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
 
-    return ngx_http_send_response(r, status, type, &cv);
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->pos = body->data;
+    b->last = body->data + body->len;
+    b->memory = 1;
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_output_filter(r, &out);
 }
 
 
@@ -295,8 +317,7 @@ ngx_http_token_header_filter(ngx_http_request_t *r)
 
     for (header = ngx_http_token_own_headers; header->value.len; header++) {
 
-        if (ngx_http_token_add_header(r, (char *) header->key.data,
-                                      &header->value)
+        if (ngx_http_token_push_header(r, &header->key, &header->value)
             == NULL)
         {
             return NGX_ERROR;

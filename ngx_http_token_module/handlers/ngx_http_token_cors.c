@@ -22,8 +22,8 @@ static ngx_http_token_loc_conf_t *ngx_http_token_cors_location(
 static void ngx_http_token_cors_cleanup(void *data);
 static ngx_int_t ngx_http_token_cors_allow(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors, ngx_http_token_ctx_t *ctx);
-static ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
+static ngx_inline ngx_int_t ngx_http_token_cors_add(ngx_http_request_t *r,
+    char *name, ngx_str_t *value);
 static ngx_int_t ngx_http_token_cors_options(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_cors_preflight(ngx_http_request_t *r,
     ngx_http_token_cors_conf_t *cors);
@@ -430,7 +430,7 @@ ngx_http_token_cors_allow(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
+static ngx_inline ngx_int_t
 ngx_http_token_cors_add(ngx_http_request_t *r, char *name, ngx_str_t *value)
 {
     return ngx_http_token_add_header(r, name, value) ? NGX_OK : NGX_ERROR;

@@ -55,6 +55,7 @@ ngx_http_token_status_handler(ngx_http_request_t *r)
 {
     u_char                      *p, *last;
     size_t                       size;
+    ngx_int_t                    rc;
     ngx_str_t                    body, type;
     ngx_uint_t                   n;
     ngx_http_token_view_t       *views;
@@ -69,6 +70,12 @@ ngx_http_token_status_handler(ngx_http_request_t *r)
         }
 
         return NGX_HTTP_NOT_ALLOWED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     tmcf = ngx_http_get_module_main_conf(r, ngx_http_token_module);

@@ -180,7 +180,8 @@ ngx_http_token_cors_find_header(ngx_http_request_t *r, u_char *name,
 
 
 ngx_table_elt_t *
-ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
+ngx_http_token_push_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
 
@@ -193,8 +194,7 @@ ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
 #if (nginx_version >= 1023000)
     h->next = NULL;
 #endif
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
+    h->key = *name;
     h->value = *value;
     h->lowcase_key = NULL;
 

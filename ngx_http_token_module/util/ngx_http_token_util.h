@@ -165,8 +165,20 @@ ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
 ngx_uint_t ngx_http_token_next_name(ngx_str_t *list, ngx_str_t *name);
 
 /* Adds a header to the response.  Returns NULL if memory is out. */
-ngx_table_elt_t *ngx_http_token_add_header(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
+ngx_table_elt_t *ngx_http_token_push_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
+
+/* The same, for a name that is a literal: the compiler knows its length. */
+static ngx_inline ngx_table_elt_t *
+ngx_http_token_add_header(ngx_http_request_t *r, char *name, ngx_str_t *value)
+{
+    ngx_str_t  key;
+
+    key.len = ngx_strlen(name);
+    key.data = (u_char *) name;
+
+    return ngx_http_token_push_header(r, &key, value);
+}
 
 /* The first header with that name in any case, or NULL. */
 ngx_table_elt_t *ngx_http_token_find_header(ngx_list_t *list, char *name);
