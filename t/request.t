@@ -49,9 +49,10 @@ sub received {
     return join '', "POST /oauth2/token HTTP/1.1\r\n",
         (map { "$_\r\n" } @headers,
             'Content-Type: application/x-www-form-urlencoded',
-            'Accept: application/json', 'Content-Length: ' . length $body,
+            'Accept: application/json',
             'Authorization: Basic bXkta2V5Om15LXNlY3JldA==',
-            (nginx_since('1.29.7') ? () : 'Connection: close'), 'Host: idp'),
+            (nginx_since('1.29.7') ? () : 'Connection: close'),
+            'Content-Length: ' . length $body, 'Host: idp'),
         "\r\n$body";
 }
 
