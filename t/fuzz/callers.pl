@@ -166,7 +166,7 @@ sub http {
         'reset_timedout_connection on', 'proxy_buffering off',
         'proxy_buffer_size 1k', 'gzip on', 'ignore_invalid_headers off',
         'msie_padding off', 'log_subrequest on', 'chunked_transfer_encoding on',
-        'token_proxy_lock_timeout 4s', 'token_proxy_auth_method client_secret_post',
+        'token_proxy_lock_timeout 12s', 'token_proxy_auth_method client_secret_post',
         'open_file_cache max=10', 'server_tokens off', 'max_ranges 0',
         'large_client_header_buffers 8 8k', 'proxy_http_version 1.1',
         'keepalive_disable none', 'proxy_next_upstream off');
