@@ -322,8 +322,11 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 
     id = conf->auth.client_id;
 
-    if (conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && id->complex == NULL && !conf->auth.form
+    if (id == NULL || conf->auth.method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
+        return NGX_CONF_OK;
+    }
+
+    if (id->complex == NULL && !conf->auth.form
         && ngx_strlchr(id->text.data, id->text.data + id->text.len, ':'))
     {
         ngx_http_token_log(NGX_LOG_EMERG, cf, &id->pos, 0,
@@ -333,11 +336,9 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
-        ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_id", id);
-        ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_secret",
-                                     conf->auth.client_secret);
-    }
+    ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_id", id);
+    ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_secret",
+                                 conf->auth.client_secret);
 
     return NGX_CONF_OK;
 }

@@ -1,11 +1,13 @@
 
 /*
- * Form encoding, and the Authorization header made of a client id and secret.
- * Input: a byte, id, NUL, secret.
+ * Form encoding, a form as JSON, and the Authorization header made of a client
+ * id and secret.  Input: a byte, id, NUL, secret.
  */
 
 
 #include "fuzz.h"
+
+#include <cjson/cJSON.h>
 
 
 static ngx_str_t
@@ -52,6 +54,74 @@ fuzz_encoded(fuzz_t *fz, ngx_str_t *text)
 }
 
 
+/* a form of one parameter, or of two, as another reader of JSON reads it */
+
+static void
+fuzz_json(fuzz_t *fz, ngx_str_t *id, ngx_str_t *encoded, ngx_uint_t n)
+{
+    u_char      *p;
+    cJSON       *object, *member;
+    ngx_str_t    form, json, name;
+
+    static u_char  key[] = "k";
+
+    form.data = ngx_pnalloc(fz->pool, 3 * (encoded->len + 4));
+    fuzz_check(form.data);
+
+    p = form.data;
+    p = ngx_cpymem(p, encoded->data, encoded->len);
+    *p++ = '=';
+    p = ngx_cpymem(p, encoded->data, encoded->len);
+
+    if (n) {
+        p = ngx_cpymem(p, "&k=", 3);
+        p = ngx_cpymem(p, encoded->data, encoded->len);
+    }
+
+    form.len = p - form.data;
+
+    fuzz_check(ngx_http_token_form_json(fz->pool, &form, &json) == NGX_OK);
+
+    fuzz_check(json.len >= 2 && json.data[0] == '{'
+               && json.data[json.len - 1] == '}');
+
+    if (!ngx_http_token_is_utf8(id)) {
+
+        /* refused before it comes here */
+
+        fuzz_check(fuzz_json_check(json.data, json.len) != FUZZ_JSON_VALID);
+        return;
+    }
+
+    if (id->len == 0 || ngx_strlchr(id->data, id->data + id->len, '\0')) {
+        fuzz_check(fuzz_json_check(json.data, json.len) != FUZZ_JSON_INVALID);
+        return;
+    }
+
+    fuzz_check(fuzz_json_check(json.data, json.len) == FUZZ_JSON_VALID);
+
+    object = cJSON_ParseWithLength((char *) json.data, json.len);
+    fuzz_check(object && cJSON_GetArraySize(object) == (int) (n ? 2 : 1));
+
+    cJSON_ArrayForEach(member, object) {
+
+        name = *id;
+
+        if (member != object->child) {
+            name.data = key;
+            name.len = 1;
+        }
+
+        fuzz_check(strlen(member->string) == name.len
+                   && memcmp(member->string, name.data, name.len) == 0);
+        fuzz_check(strlen(member->valuestring) == id->len
+                   && memcmp(member->valuestring, id->data, id->len) == 0);
+    }
+
+    cJSON_Delete(object);
+}
+
+
 int
 fuzz_one(fuzz_t *fz)
 {
@@ -73,6 +143,8 @@ fuzz_one(fuzz_t *fz)
     fuzz_check((size_t) (end - value.data) <= secret.len);
 
     parts[0] = fuzz_encoded(fz, &id);
+
+    fuzz_json(fz, &id, &parts[0], form);
     parts[1] = fuzz_encoded(fz, &secret);
 
     if (!form) {
