@@ -6,7 +6,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 50;
+use Test::More tests => 55;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
@@ -42,6 +42,7 @@ for my $case (
         'patient', 1],
     ['an error comes meanwhile', { delay => 1, status => 500 }, 'patient', 2],
     ['the connection ends meanwhile', { delay => 1, close => 1 }, 'patient', 2],
+    ['the connection is dead afterwards', { delay => 30 }, 'patient', 2],
     ['proxy_read_timeout ends meanwhile', { delay => 20 }, 'hasty', 2])
 {
     my ($what, $answer, $location, $calls) = @$case;

@@ -350,6 +350,7 @@ struct ngx_http_token_waiter_s {
     ngx_str_t                      *scheme;      /* for the token, or NULL */
     ngx_event_t                     event;       /* a timer, or posted */
     ngx_msec_t                      deadline;
+    ngx_msec_t                      due;         /* when it looks again */
     ngx_uint_t                      generation;
 
     unsigned                        waiting:1;

@@ -64,7 +64,11 @@ ngx_http_token_wait(ngx_http_token_waiter_t *w, ngx_msec_t recheck)
         recheck = NGX_HTTP_TOKEN_POLL;
     }
 
-    ngx_add_timer(&w->event, ngx_min(left, recheck));
+    recheck = ngx_min(left, recheck);
+
+    w->due = ngx_current_msec + recheck;
+
+    ngx_add_timer(&w->event, recheck);
 
     return NGX_AGAIN;
 }
@@ -162,7 +166,7 @@ ngx_http_token_wait_handler(ngx_event_t *ev)
     c = r->connection;
 
     late = (ev->timedout
-            && (ngx_msec_int_t) (ngx_current_msec - ev->timer.key)
+            && (ngx_msec_int_t) (ngx_current_msec - w->due)
                > NGX_HTTP_TOKEN_LEASE_EXTEND);
 
     ngx_http_set_log_request(c->log, r);
