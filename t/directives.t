@@ -21,8 +21,8 @@ plan(skip_all => "no configured nginx beside $MODULE") if !$tree;
 my $token = location('token', 'https://localhost:1/');
 
 # What is looked up, and in what configuration.
-my @proxy = qw(proxy_pass proxy_method proxy_http_version proxy_set_body);
-my @proxy_fields = qw(proxy_set_header proxy_ssl_trusted_certificate);
+my @proxy = qw(proxy_pass proxy_method proxy_http_version);
+my @proxy_fields = qw(proxy_set_header proxy_set_body proxy_ssl_trusted_certificate);
 my %field = (grpc => 'grpc_set_header',
     map { ($_ => "${_}_param") } qw(fastcgi uwsgi scgi));
 my @cases;
