@@ -51,7 +51,6 @@ static void ngx_http_token_said_clock(ngx_http_token_said_t *said,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_say(ngx_http_token_said_t *said, char *label,
     ngx_str_t *text);
-static ngx_uint_t ngx_http_token_is_set(ngx_http_token_member_t *m);
 static ngx_uint_t ngx_http_token_is_alnum(u_char c);
 static ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_str_t *text,
@@ -258,7 +257,7 @@ ngx_http_token_said_member(ngx_http_token_said_t *said, char *label,
 
         m = ngx_http_token_json_find(members, *names);
 
-        if (m == NULL || !ngx_http_token_is_set(m)) {
+        if (m == NULL || ngx_http_token_json_is_success(m)) {
             continue;
         }
 
@@ -435,21 +434,6 @@ ngx_http_token_say(ngx_http_token_said_t *said, char *label, ngx_str_t *text)
             *p = '?';
         }
     }
-}
-
-
-/* null, false, 0 and "" say that there is no error */
-
-static ngx_uint_t
-ngx_http_token_is_set(ngx_http_token_member_t *m)
-{
-    if (m->is_string) {
-        return (m->string.len != 0);
-    }
-
-    return !(ngx_http_token_equals(&m->value, "null")
-             || ngx_http_token_equals(&m->value, "false")
-             || ngx_http_token_equals(&m->value, "0"));
 }
 
 
