@@ -353,7 +353,7 @@ static void
 ngx_http_token_warn_encoding(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf,
     char *name, ngx_http_token_value_t *value)
 {
-    ngx_str_t                 encoded;
+    ngx_str_t                  encoded;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
