@@ -140,6 +140,74 @@ my %expected = (
             [@$other_grant, 'unsupported_grant_type'],
         ],
     },
+    'Entra ID with a certificate' => {
+        expires_in => 3599,
+        refused => [
+            ['no thumbprint', qr/token_proxy_certificate[^;]+;/, '',
+                'invalid_client'],
+            ['another audience' => 'token_proxy_assertion_audience '
+                . 'https://login.microsoftonline.com/;', 'invalid_client'],
+            ['another client' => 'token_proxy_client_id x;', 'invalid_client'],
+            ['a scope without .default', qr/\.default/, 'User.Read',
+                'invalid_scope'],
+        ],
+    },
+    'Google' => {
+        expires_in => 3599,
+        refused => [
+            ['another key', qr/google\.key/, 'other.key', 'invalid_grant'],
+            ['another account', qr/tokens\@/, 'x@', 'invalid_grant'],
+            ['another audience' => 'token_proxy_grant_claim aud '
+                . 'https://example.com;', 'invalid_grant'],
+            ['no scope', qr/token_proxy_grant_claim +scope[^;]+;/, '',
+                'invalid_scope'],
+            ['a user without delegation', qr/""/, 'nobody@example.com',
+                'unauthorized_client'],
+            ['a secret', qr/token_proxy_auth_method +none/,
+                'token_proxy_auth_method client_secret_post', 'invalid_request'],
+        ],
+    },
+    'Salesforce with a key' => {
+        expires_in => 900,
+        members => { instance_url => 'https://example.my.salesforce.com' },
+        refused => [
+            ['another key', qr/salesforce\.key/, 'other.key', 'invalid_grant'],
+            ['no audience', qr/token_proxy_grant_claim +aud[^;]+;/, '',
+                'invalid_grant'],
+            ['another user', qr/integration\@/, 'nobody@', 'invalid_grant'],
+            ['no user', qr/token_proxy_grant_claim +sub[^;]+;/, '',
+                'invalid_grant'],
+            ['another consumer key' => 'token_proxy_client_id x;',
+                'invalid_client_id'],
+        ],
+    },
+    'Google Compute Engine' => {
+        expires_in => 3487,
+        refused => [
+            ['no header', qr/proxy_set_header[^;]+;/, '', 403],
+            ['a header of a proxy' =>
+                'proxy_set_header X-Forwarded-For 192.0.2.9;', 403],
+            ['a POST', qr/token_proxy_request[^;]+;/, '', 405],
+            ['a grant type', qr/token_proxy_grant_type[^;]+;/, '', 400],
+            ['another account', qr/default/, 'x', 404],
+        ],
+    },
+    'Azure' => {
+        expires_in => 3599,
+        limit => [503, 1],
+        refused => [
+            ['no header', qr/proxy_set_header[^;]+;/, '', 'bad_request_102'],
+            ['a header of a proxy' =>
+                'proxy_set_header X-Forwarded-For 192.0.2.9;', 'bad_request'],
+            ['a POST', qr/token_proxy_request[^;]+;/, '', 405],
+            ['no version', qr/token_proxy_param +api-version[^;]+;/, '', 400],
+            ['no resource', qr/token_proxy_param +resource[^;]+;/, '',
+                'invalid_request'],
+            ['a grant type', qr/token_proxy_grant_type[^;]+;/, '',
+                'invalid_request'],
+            ['another API', qr/management\.azure/, 'example', 'invalid_resource'],
+        ],
+    },
     'Twilio' => {
         expires_in => 3600,
         limit => [503, 1],
@@ -152,7 +220,7 @@ my %expected = (
 );
 
 die "docs/providers.md: no server around the locations\n" if !$around;
-die "few providers are tried\n" if keys %expected < 11;
+die "few providers are tried\n" if keys %expected < 16;
 die "few are refused\n" if grep { @{ $_->{refused} } < 3 } values %expected;
 
 plan(tests => 6 + 8 * keys(%expected)
@@ -171,7 +239,7 @@ my %providers = providers($dir);
 is(join(', ', sort grep { !$providers{$_} } values %host), '',
     'every host of the page has a stand-in');
 
-keys_of($_) for qw(okta other);
+keys_of($_) for qw(okta entra google salesforce other);
 
 my $ca = Token::Cert->authority($dir, 'ca');
 my $standin = Token::StandIn->new(dir => $dir, providers => \%providers,
@@ -264,6 +332,7 @@ sub keys_of {
         . `openssl pkey -in '$dir/$name.key' -pubout -out '$dir/$name.pub' 2>&1`;
 
     die "$name: $output\n" if $?;
+    `openssl req -x509 -new -key '$dir/$name.key' -subj /CN=$name -days 2 -out '$dir/$name.crt'`;
     chmod 0600, "$dir/$name.key";
     return;
 }
@@ -283,7 +352,7 @@ sub servers {
     my ($zone, $server) = $around =~ /^(token_proxy_cache_zone[^;]+;)\n+(.*)/s
         or die "docs/providers.md: no zone\n";
     my @servers = ($zone, 'token_proxy_ssl_trusted_certificate ' . $ca->file . ';',
-        'log_not_found off;', map { "add_header $_ always;" }
+        'server_names_hash_bucket_size 128;', map { "add_header $_ always;" }
             'X-Cache $token_proxy_cache_status', 'X-Expires $token_proxy_expires_in');
 
     for my $name (sort keys %expected) {
@@ -331,7 +400,8 @@ sub changed {
     } else {
         my ($directive) = $change[0] =~ /^(\w+)/;
 
-        $location =~ s/^ *$directive [^;]+;\n//m if $directive ne 'token_proxy_param';
+        $location =~ s/^ *$directive [^;]+;\n//m
+            if $directive !~ /_(?:param|claim|header)$/;
         $location = added($location, $change[0]);
     }
 

@@ -299,8 +299,7 @@ sub google {
         . 'provided.') if !$claims->{scope};
     oauth(401, 'unauthorized_client', 'Client is unauthorized to retrieve access '
         . 'tokens using this method, or client not authorized for any of the '
-        . 'scopes requested.') if ($claims->{sub} || $claims->{iss})
-        !~ /^(?:tokens\@example\.iam\.gserviceaccount\.com|user\@example\.com)$/;
+        . 'scopes requested.') if $claims->{sub} ne '';
 
     return token(expires_in => 3599, token_type => 'Bearer');
 }
@@ -514,7 +513,8 @@ sub azure {
         if $request->{path} ne '/metadata/identity/oauth2/token';
     oauth(405, 'method_not_allowed', 'GET')
         if $request->{method} ne 'GET' || length $request->{body};
-    oauth(400, 'bad_request_100', 'The api-version is missing or not supported')
+    die [400, { error => 'Bad request. api-version is invalid or was not '
+        . 'specified in the request.', 'newest-versions' => ['2025-04-07'] }]
         if ($query{'api-version'} // '') lt '2018-02-01';
     oauth(400, 'invalid_request', 'The request is missing a required parameter, '
         . 'includes an invalid parameter value, or is otherwise malformed')
