@@ -17,7 +17,7 @@ use Token::Cert;
 use Token::Providers;
 use Token::Server;
 use Token::StandIn;
-use Token::Util qw($ROOT free_port slurp work_dir);
+use Token::Util qw($ROOT free_port slurp spew work_dir);
 
 my $page = slurp("$ROOT/docs/providers.md");
 my %sections = $page =~ /^## ([^\n]+)\n(.*?)(?=^## |\z)/msg;
@@ -25,9 +25,10 @@ my ($around) = $page =~ /^```nginx\n(token_proxy_cache_zone.*?)^```$/ms;
 my %locations = map { $sections{$_} =~ /^```nginx\n(location .*?)^```$/ms
     ? ($_ => $1) : () } keys %sections;
 
-# What is to be known of each: members of the answer, the token's lifetime, the
-# answer of a quota that is used up, and changes of the location that the
-# provider must refuse, with the error. A change is either a directive to add or
+# What is to be known of each: members of the answer, the token's lifetime; if a
+# quota is used up, the seconds to wait and what the log says; what it says if
+# clocks differ; and changes of the location, with which it works as well ("also")
+# or which the provider must refuse, with the error. A change is either a directive to add or
 # one in place of what an expression matches.
 my $wrong_secret = ['a wrong secret' => 'token_proxy_client_secret wrong;'];
 my $form = ['form-encoded' =>
@@ -39,7 +40,7 @@ my $a_parameter = ['a parameter that nobody knows' => 'token_proxy_param x y;'];
 my %expected = (
     'Auth0' => {
         expires_in => 86400,
-        limit => [503, 1],
+        limit => [1, 'too_many_requests'],
         refused => [
             [@$wrong_secret, 'access_denied'],
             ['Basic', qr/token_proxy_auth_method[^;]+;/, '', 'access_denied'],
@@ -52,7 +53,7 @@ my %expected = (
     },
     'Okta' => {
         expires_in => 3600,
-        limit => [503, 1],
+        limit => [1, 'E0000047'],
         refused => [
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
@@ -64,7 +65,9 @@ my %expected = (
     },
     'Okta with a key' => {
         expires_in => 3600,
-        limit => [503, 1],
+        limit => [1, 'E0000047'],
+        clock => 'invalid_client',
+        also => [['one of several keys' => 'token_proxy_key_id k1;', '']],
         refused => [
             ['another key', qr/okta\.key/, 'other.key', 'invalid_client'],
             ['another audience' => 'token_proxy_assertion_audience '
@@ -75,6 +78,8 @@ my %expected = (
     },
     'Entra ID' => {
         expires_in => 3599,
+        also => [['Basic, form-encoded', qr/client_secret_post/,
+            'client_secret_basic encoding=form', '']],
         refused => [
             [@$wrong_secret, 'invalid_client'],
             ['Basic, raw', qr/client_secret_post/, 'client_secret_basic',
@@ -95,6 +100,7 @@ my %expected = (
     },
     'Amazon Cognito' => {
         expires_in => 3600,
+        also => [['no scope', qr/token_proxy_param[^;]+;/, '', '']],
         refused => [
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
@@ -116,6 +122,8 @@ my %expected = (
         refused => [
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
+            ['a wrong id' => 'token_proxy_client_id x;',
+                'Invalid client_id or client_secret'],
             ['client_credentials', qr/token_proxy_grant_type[^;]+;/, '',
                 'unsupported_grant_type'],
             ['no account', qr/token_proxy_param[^;]+;/, '', 'invalid_request'],
@@ -124,7 +132,7 @@ my %expected = (
     },
     'Spotify' => {
         expires_in => 3600,
-        limit => [503, 7],
+        limit => [7, 'Too many requests'],
         refused => [
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
@@ -133,7 +141,7 @@ my %expected = (
     },
     'PayPal' => {
         expires_in => 32400,
-        limit => [503, 1],
+        limit => [1, 'rate limiting'],
         refused => [
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
@@ -142,6 +150,7 @@ my %expected = (
     },
     'Entra ID with a certificate' => {
         expires_in => 3599,
+        clock => 'AADSTS700024',
         refused => [
             ['no thumbprint', qr/token_proxy_certificate[^;]+;/, '',
                 'invalid_client'],
@@ -154,6 +163,8 @@ my %expected = (
     },
     'Google' => {
         expires_in => 3599,
+        clock => 'short-lived token',
+        also => [['two scopes', qr/(https:\S+only)/, '"$1 $1"', '']],
         refused => [
             ['another key', qr/google\.key/, 'other.key', 'invalid_grant'],
             ['another account', qr/tokens\@/, 'x@', 'invalid_grant'],
@@ -170,6 +181,7 @@ my %expected = (
     'Salesforce with a key' => {
         expires_in => 900,
         members => { instance_url => 'https://example.my.salesforce.com' },
+        clock => 'invalid_grant',
         refused => [
             ['another key', qr/salesforce\.key/, 'other.key', 'invalid_grant'],
             ['no audience', qr/token_proxy_grant_claim +aud[^;]+;/, '',
@@ -184,7 +196,7 @@ my %expected = (
     'Google Compute Engine' => {
         expires_in => 3487,
         refused => [
-            ['no header', qr/proxy_set_header[^;]+;/, '', 403],
+            ['no header', qr/proxy_set_header[^;]+;/, '', 'Metadata-Flavor'],
             ['a header of a proxy' =>
                 'proxy_set_header X-Forwarded-For 192.0.2.9;', 403],
             ['a POST', qr/token_proxy_request[^;]+;/, '', 405],
@@ -194,7 +206,9 @@ my %expected = (
     },
     'Azure' => {
         expires_in => 3599,
-        limit => [503, 1],
+        limit => [1, 'too_many_requests'],
+        also => [['one of several identities' =>
+            'token_proxy_param client_id x;', '']],
         refused => [
             ['no header', qr/proxy_set_header[^;]+;/, '', 'bad_request_102'],
             ['a header of a proxy' =>
@@ -210,11 +224,11 @@ my %expected = (
     },
     'Twilio' => {
         expires_in => 3600,
-        limit => [503, 1],
+        limit => [1, '322401'],
         refused => [
-            [@$wrong_secret, 401],
-            ['Basic', qr/client_secret_post/, 'client_secret_basic', 401],
-            [@$other_grant, 400],
+            [@$wrong_secret, '20003'],
+            ['Basic', qr/client_secret_post/, 'client_secret_basic', '20003'],
+            [@$other_grant, '20001'],
         ],
     },
 );
@@ -223,9 +237,12 @@ die "docs/providers.md: no server around the locations\n" if !$around;
 die "few providers are tried\n" if keys %expected < 16;
 die "few are refused\n" if grep { @{ $_->{refused} } < 3 } values %expected;
 
-plan(tests => 6 + 8 * keys(%expected)
-    + 3 * (grep { $_->{limit} } values %expected)
-    + 3 * (map { @{ $_->{refused} } } values %expected));
+plan(tests => 7 + 8 * keys(%expected)
+    + 5 * (grep { $_->{limit} } values %expected)
+    + 2 * (grep { $_->{clock} } values %expected)
+    + (map { @{ $_->{also} // [] } } values %expected)
+    + 3 * (map { @{ $_->{refused} } } values %expected)
+    + keys(%expected));
 
 is(join(', ', sort keys %locations), join(', ', sort keys %expected),
     'every location of the page is tried, and there is one of each name');
@@ -242,7 +259,8 @@ is(join(', ', sort grep { !$providers{$_} } values %host), '',
 keys_of($_) for qw(okta entra google salesforce other);
 
 my $ca = Token::Cert->authority($dir, 'ca');
-my $standin = Token::StandIn->new(dir => $dir, providers => \%providers,
+my $standin = Token::StandIn->new(dir => $dir, now => \&now,
+    providers => \%providers,
     cert => $ca->issue('providers', sort keys %providers));
 my $port = free_port();
 
@@ -282,7 +300,20 @@ for my $name (sort keys %expected) {
 }
 
 
+# Changes with which it works as well.
+for my $name (sort keys %expected) {
+    for my $change (@{ $expected{$name}{also} // [] }) {
+        my $answer = ask("$name $change->[0]");
+
+        like($answer->{content}, qr/"access_token":"AT-\d+"/,
+            "$name, $change->[0]: a token, too") or diag($answer->{content});
+    }
+}
+
+
 # Each change makes it wrong, and the stand-in sees it.
+my %said;
+
 for my $name (sort keys %expected) {
     for my $change (@{ $expected{$name}{refused} }) {
         my ($what, $error) = ($change->[0], $change->[-1]);
@@ -290,10 +321,11 @@ for my $name (sort keys %expected) {
         my $answer = ask("$name $what");
         my $said = substr $nginx->error_log, $before;
 
+        $said{$name} .= $said;
         is($answer->{status}, 502, "$name, $what: 502");
         like($answer->{content}, qr/^\{"error":"server_error"/,
             "$name, $what: the caller is not told why");
-        like($said, qr/answered \d+\b.*\b\Q$error\E\b|answered \Q$error\E\b/,
+        like($said, qr/answered (?:\d+, .*)?\b\Q$error\E\b/,
             "$name, $what: the log says $error");
     }
 }
@@ -301,21 +333,58 @@ for my $name (sort keys %expected) {
 
 # Quotas
 for my $name (sort grep { $expected{$_}{limit} } keys %expected) {
-    my ($status, $seconds) = @{ $expected{$name}{limit} };
+    my ($seconds, $error) = @{ $expected{$name}{limit} };
 
     $standin->limit($host{$name});
 
     my $asked = () = $standin->asked($host{$name});
+    my $before = length $nginx->error_log;
     my $answer = ask("$name limit");
 
-    is("$answer->{status} $answer->{retry}", "$status $seconds",
+    $said{$name} .= substr $nginx->error_log, $before;
+    is($answer->{status}, 503, "$name, too many requests: 503");
+    cmp_ok($answer->{retry} || 0, '>=', $seconds,
         "$name, too many requests: callers are told to wait");
-    is(ask("$name limit")->{status}, 503, "$name, too many requests: ... the next, too");
+    like(substr($nginx->error_log, $before), qr/answered 429, .*\b\Q$error\E\b/,
+        "$name, too many requests: the log says $error");
+    is(ask("$name limit")->{status}, 503,
+        "$name, too many requests: the next caller waits, too");
     is(scalar(() = $standin->asked($host{$name})) - $asked, 1,
         "$name, too many requests: the provider is asked once");
     $standin->limit;
 }
 
+# Clocks
+for my $name (sort grep { $expected{$_}{clock} } keys %expected) {
+    my $before = length $nginx->error_log;
+
+    spew("$dir/clock", 3600);
+
+    is(ask("$name clock")->{status}, 502, "$name, clocks differ: 502");
+
+    my $said = substr $nginx->error_log, $before;
+
+    like($said, qr/\b\Q$expected{$name}{clock}\E\b.*\b3[56]\d\d seconds/,
+        "$name, clocks differ: the log says so, and by how much");
+    $said{$name} .= $said;
+    unlink "$dir/clock";
+}
+
+
+# What the page says of the log, but for what is only read.
+my $codes = 0;
+
+for my $name (sort keys %expected) {
+    my @rows = grep { !/\*read only\*/ }
+        $sections{$name} =~ /^\| (?!the log)(.*?) \| .*\|$/mg;
+    my @codes = map { /`([^`]+)`/g, /\b([1-5]\d\d)\b/g } @rows;
+
+    $codes += @codes;
+    is(join(', ', grep { $said{$name} !~ /\b\Q$_\E\b/ } @codes), '',
+        "$name: the log says what the page says");
+}
+
+cmp_ok($codes, '>', 45, 'the page has errors to look for');
 is(join('; ', @unchanged), '', 'every change has found what it changes');
 unlike($nginx->error_log, qr/\[(?:alert|crit|emerg)\]/, 'no alert');
 no_secrets($nginx, qr/\Q$SECRET\E/, qr/eyJ[\w-]{20}/);
@@ -352,7 +421,9 @@ sub servers {
     my ($zone, $server) = $around =~ /^(token_proxy_cache_zone[^;]+;)\n+(.*)/s
         or die "docs/providers.md: no zone\n";
     my @servers = ($zone, 'token_proxy_ssl_trusted_certificate ' . $ca->file . ';',
-        'server_names_hash_bucket_size 128;', map { "add_header $_ always;" }
+        'server_names_hash_bucket_size 128;',
+        'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;',
+        'proxy_set_header X-Real-IP $remote_addr;', map { "add_header $_ always;" }
             'X-Cache $token_proxy_cache_status', 'X-Expires $token_proxy_expires_in');
 
     for my $name (sort keys %expected) {
@@ -364,7 +435,10 @@ sub servers {
             added(added($location, 'token_proxy_cache_key limit;'),
                 'token_proxy_retry_backoff 60s 60s;'));
 
-        for my $change (@{ $expected{$name}{refused} }) {
+        push @servers, server($server, "$name clock",
+            added($location, 'token_proxy_cache_key clock;'));
+
+        for my $change (map { @{ $_ // [] } } @{ $expected{$name} }{qw(also refused)}) {
             push @servers, server($server, "$name $change->[0]",
                 changed($name, $location, @$change));
         }
@@ -395,7 +469,10 @@ sub changed {
     my $error = pop @change;
 
     if (@change == 2) {
-        $location =~ s/$change[0]/$change[1]/ or push @unchanged, "$name, $what";
+        my ($from, $to) = @change;
+
+        $location =~ s/$from/ my $matched = $1; $to =~ s{\$1}{$matched}gr /e
+            or push @unchanged, "$name, $what";
 
     } else {
         my ($directive) = $change[0] =~ /^(\w+)/;

@@ -5,8 +5,9 @@ package Token::Providers;
 #
 #     my %providers = providers($dir);     # for Token::StandIn
 #
-# $dir has the public keys of those who sign: NAME.pub, and entra.crt. The client
-# is $ID with $SECRET. $SECRET has characters that tell raw from form-encoded.
+# $dir has the public keys of those who sign: NAME.pub, and entra.crt; seconds in
+# a file "clock" are what the providers' clocks are ahead. The client is $ID with
+# $SECRET. $SECRET has characters that tell raw from form-encoded.
 
 use strict;
 use warnings;
@@ -15,9 +16,9 @@ use Digest::SHA qw(sha256);
 use Exporter qw(import);
 use JSON::PP qw(decode_json);
 use MIME::Base64 qw(decode_base64 decode_base64url encode_base64url);
-use Token::Util qw(slurp spew);
+use Token::Util qw(slurp_or_empty spew);
 
-our @EXPORT = qw($ID $SECRET providers);
+our @EXPORT = qw($ID $SECRET providers now);
 
 our $ID = 'my-key';
 our $SECRET = 'my-secret+/=%41~';
@@ -292,7 +293,7 @@ sub google {
     oauth(400, 'invalid_grant', 'Invalid JWT: Token must be a short-lived token '
         . '(60 minutes) and in a reasonable timeframe. Check your iat and exp '
         . 'values in the JWT claim.')
-        if !is_fresh($claims, 3600) || !$claims->{iat} || $claims->{iat} > time;
+        if !is_fresh($claims, 3600) || !$claims->{iat} || $claims->{iat} > now();
     oauth(400, 'invalid_grant', 'Invalid grant: account not found')
         if $claims->{iss} ne 'tokens@example.iam.gserviceaccount.com';
     oauth(400, 'invalid_scope', 'Invalid OAuth scope or ID token audience '
@@ -666,9 +667,13 @@ sub is_fresh {
     my ($claims, $seconds) = @_;
     my $exp = $claims->{exp} // 0;
 
-    return $exp > time && $exp <= time + $seconds + 5
-        && ($claims->{iat} // 0) <= time + 5;
+    return $exp > now() && $exp <= now() + $seconds + 5
+        && ($claims->{iat} // 0) <= now() + 5;
 }
+
+
+# The time there, which "clock" may set some seconds ahead.
+sub now { time + (slurp_or_empty("$dir/clock") || 0) }
 
 
 sub token {

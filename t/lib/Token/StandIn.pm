@@ -7,6 +7,7 @@ package Token::StandIn;
 #     my $standin = Token::StandIn->new(
 #         cert      => $cert,            # Token::Cert, for all hosts
 #         providers => \%providers,      # host => { answer => sub, limit => sub }
+#         now       => \&now,            # the time that its answers tell
 #         dir       => $dir);            # for what it was asked
 #     $standin->port;  $standin->tls_port;
 #     $standin->asked('zoom.us');        # requests so far, with their status
@@ -182,18 +183,19 @@ sub reply {
         status => $answer->[0] }), "\n";
     close $asked;
 
-    return bytes(@$answer);
+    return bytes($self->{now}->(), @$answer);
 }
 
 
 sub bytes {
-    my ($status, $body, @headers) = @_;
+    my ($now, $status, $body, @headers) = @_;
 
     ($body, @headers) = ($json->encode($body),
         'Content-Type' => 'application/json;charset=UTF-8', @headers)
         if ref $body;
 
     my $head = "HTTP/1.1 $status Status\r\nConnection: close\r\n"
+        . POSIX::strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime $now)
         . 'Content-Length: ' . length($body) . "\r\n";
 
     while (my ($name, $value) = splice @headers, 0, 2) {
