@@ -107,7 +107,7 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     claim = tlcf->claims->elts;
 
-    for (i = 0; claim && i < tlcf->claims->nelts; i++) {
+    for (i = 0; i < tlcf->claims->nelts; i++) {
 
         kv[n].key = claim[i].name;
 
