@@ -298,6 +298,7 @@ struct ngx_http_token_fetch_s {
     ngx_event_t                     deadline;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
+    ngx_uint_t                      repeats;  /* on another connection */
 
     ngx_http_token_fetch_handler_pt handler;  /* called with the result */
     void                           *data;

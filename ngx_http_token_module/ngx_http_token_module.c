@@ -215,7 +215,7 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_cache_key"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_http_token_set_complex,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cache.key),
       NULL },

@@ -398,7 +398,7 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     tn->failures++;
     tn->failure = fetch->outcome;
     tn->retry_at = ngx_http_token_now() + backoff;
-    tn->configured = ngx_http_token_configured;
+    tn->configured = ngx_max(tn->configured, ngx_http_token_configured);
 }
 
 

@@ -92,7 +92,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t  *value, url;
     ngx_url_t   u;
 
-    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    rv = ngx_http_token_set_complex(cf, cmd, conf);
 
     if (rv != NGX_CONF_OK || tlcf->endpoint->lengths) {
         return rv;
@@ -132,6 +132,23 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t             *value;
+    ngx_http_token_pos_t   pos;
+
+    value = cf->args->elts;
+    pos = ngx_http_token_conf_pos(cf);
+
+    if (ngx_http_token_value_names(cf, &pos, &value[1]) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_set_complex_value_slot(cf, cmd, conf);
 }
 
 

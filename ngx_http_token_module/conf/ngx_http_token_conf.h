@@ -49,6 +49,9 @@ char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+/* as ngx_http_set_complex_value_slot(), with messages that show no value */
+char *ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -134,13 +134,27 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 static ngx_int_t
 ngx_http_token_check_claim(ngx_http_request_t *r, ngx_keyval_t *claim)
 {
-    if (ngx_http_token_is_utf8(&claim->value)) {
+    char  **name, *wrong;
+
+    wrong = ngx_http_token_is_utf8(&claim->value) ? NULL : "is not UTF-8";
+
+    /* without a subject an assertion may be for more than with one */
+
+    for (name = ngx_http_token_default_claims; *name; name++) {
+        if (claim->value.len == 0
+            && ngx_http_token_equals(&claim->key, *name))
+        {
+            wrong = "is empty";
+        }
+    }
+
+    if (wrong == NULL) {
         return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "the value of claim \"%V\" of \"token_proxy_grant_claim\" "
-                  "is not UTF-8", &claim->key);
+                  "%s", &claim->key, wrong);
 
     return NGX_ERROR;
 }

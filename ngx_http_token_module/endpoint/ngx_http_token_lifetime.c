@@ -51,7 +51,7 @@ ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members)
 
 /*
  * RFC 9068 and RFC 7519 4.1.4: between iat and exp, both by the endpoint's
- * clock, or else from now on.
+ * clock, or else from now on.  Milliseconds count as absent.
  */
 
 static ngx_int_t
@@ -66,7 +66,8 @@ ngx_http_token_jwt_lifetime(ngx_pool_t *pool, ngx_array_t *members,
 
     if (token == NULL
         || ngx_http_token_jwt_claims(pool, &token->string, &claims) != NGX_OK
-        || ngx_http_token_number(claims, "exp", &exp) != NGX_OK)
+        || ngx_http_token_number(claims, "exp", &exp) != NGX_OK
+        || exp - ngx_time() >= NGX_HTTP_TOKEN_MAX_LIFETIME)
     {
         return NGX_DECLINED;
     }

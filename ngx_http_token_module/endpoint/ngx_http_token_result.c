@@ -305,6 +305,21 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
         return NGX_HTTP_TOKEN_BROKEN;
     }
 
+    error = members ? ngx_http_token_error_code(members) : NULL;
+
+    if (status < NGX_HTTP_SPECIAL_RESPONSE) {
+
+        /* the status says nothing, so that the error has to */
+
+        if (ngx_http_token_member_is(error, "temporarily_unavailable")) {
+            return NGX_HTTP_TOKEN_BUSY;
+        }
+
+        if (ngx_http_token_member_is(error, "server_error")) {
+            return NGX_HTTP_TOKEN_BROKEN;
+        }
+    }
+
     if (status < NGX_HTTP_OK || status == NGX_HTTP_NO_CONTENT
         || (status >= NGX_HTTP_SPECIAL_RESPONSE
             && status < NGX_HTTP_BAD_REQUEST))
@@ -318,13 +333,8 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
 
     /* this server's client may be refused, or the caller's grant */
 
-    error = members ? ngx_http_token_json_find(members, "error") : NULL;
-
-    if (error && (!error->is_string || error->string.len == 0)) {
-        error = NULL;
-    }
-
     if (ngx_http_token_member_is(error, "invalid_client")
+        || ngx_http_token_member_is(error, "invalid_client_id")
         || ngx_http_token_member_is(error, "unauthorized_client"))
     {
         return NGX_HTTP_TOKEN_REFUSED;
