@@ -114,6 +114,7 @@ char *ngx_http_token_cache_merge(ngx_conf_t *cf,
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
+extern ngx_conf_post_t  ngx_http_token_not_zero_time;
 
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
