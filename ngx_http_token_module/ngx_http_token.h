@@ -325,7 +325,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_pos_t            pos;      /* of token_proxy */
 
     ngx_http_complex_value_t       *endpoint;
-    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
+    ngx_http_token_pos_t            endpoint_pos;
+    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if the host is resolved
+                                                 while serving */
 
     ngx_uint_t                      format;
     ngx_str_t                       grant_type;  /* "off" for none */

@@ -530,6 +530,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->pos = { NULL, 0 };
      *     conf->endpoint = NULL;
+     *     conf->endpoint_pos = { NULL, 0 };
      *     conf->upstream = NULL;
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;

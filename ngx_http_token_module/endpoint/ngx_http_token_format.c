@@ -27,7 +27,7 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
     *url = request->endpoint;
 
-    if (tlcf->upstream == NULL
+    if (tlcf->endpoint->lengths
         && (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY
             || ngx_strlchr(url->data, url->data + url->len, '?')))
     {
