@@ -8,7 +8,7 @@ use lib 't/lib';
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(encode_base64 encode_base64url);
 use POSIX qw(strftime);
-use Test::More tests => 598;
+use Test::More tests => 610;
 use Token::Cache;
 use Token::Cert;
 use Token::Endpoint;
@@ -93,6 +93,10 @@ my @ENDPOINTS = (
         'refused', log => qr/^ 403, error: Quota exceeded, description: 100 tokens a day$/],
     ['401 with a message', { status => 401, body => '{"message":"Unauthorized"}' }, 'refused',
         log => qr/^ 401, description: Unauthorized$/],
+    ['429 with a name', { status => 429, body => '{"name":"RATE_LIMIT_REACHED","message":"Too many requests"}' },
+        'busy', log => qr/^ 429, error: RATE_LIMIT_REACHED, description: Too many requests$/],
+    ['400 with a reason', { status => 400, body => '{"reason":"Bad client","error":"invalid_client"}' },
+        'refused', log => qr/^ 400, error: invalid_client, description: Bad client$/],
     ['400 with a code', { status => 400, body => '{"code":20404,"message":"Not found","more_info":"x"}' },
         'refused', log => qr/^ 400, error: 20404, description: Not found$/],
     ['401 in plain text', { status => 401, body => "Unknown\tclient.\r\nBye." }, 'refused',

@@ -10,8 +10,8 @@
 #include "ngx_http_token_endpoint.h"
 
 
-static ngx_http_token_param_t *ngx_http_token_find_claim(
-    ngx_http_token_loc_conf_t *tlcf, char *name);
+static ngx_uint_t ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf,
+    char *name);
 static ngx_int_t ngx_http_token_check_claim(ngx_http_request_t *r,
     ngx_keyval_t *claim);
 
@@ -26,8 +26,8 @@ static char  *ngx_http_token_default_claims[] = {
 ngx_uint_t
 ngx_http_token_claims_need_id(ngx_http_token_loc_conf_t *tlcf)
 {
-    return (ngx_http_token_find_claim(tlcf, "iss") == NULL
-            || ngx_http_token_find_claim(tlcf, "sub") == NULL);
+    return (!ngx_http_token_has_claim(tlcf, "iss")
+            || !ngx_http_token_has_claim(tlcf, "sub"));
 }
 
 
@@ -49,8 +49,8 @@ ngx_http_token_claims_constant(ngx_http_token_loc_conf_t *tlcf)
 }
 
 
-static ngx_http_token_param_t *
-ngx_http_token_find_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
+static ngx_uint_t
+ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
 {
     ngx_uint_t               i;
     ngx_http_token_param_t  *claim;
@@ -59,11 +59,11 @@ ngx_http_token_find_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
 
     for (i = 0; i < tlcf->claims->nelts; i++) {
         if (ngx_http_token_equals(&claim[i].name, name)) {
-            return &claim[i];
+            return 1;
         }
     }
 
-    return NULL;
+    return 0;
 }
 
 
@@ -88,7 +88,7 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     for (name = ngx_http_token_default_claims; *name; name++) {
 
-        if (ngx_http_token_find_claim(tlcf, *name)) {
+        if (ngx_http_token_has_claim(tlcf, *name)) {
             continue;
         }
 
@@ -107,7 +107,7 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     claim = tlcf->claims->elts;
 
-    for (i = 0; claim && i < tlcf->claims->nelts; i++) {
+    for (i = 0; i < tlcf->claims->nelts; i++) {
 
         kv[n].key = claim[i].name;
 

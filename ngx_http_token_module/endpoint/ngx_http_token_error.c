@@ -75,13 +75,15 @@ static char  *ngx_http_token_public_params[] = {
 /* where endpoints have the code of an error, and its text */
 
 static char  *ngx_http_token_error_names[] = {
-    "error", "errorCode", "error_code", "errcode", "code", "title", NULL
+    "error", "errorCode", "error_code", "errcode", "code", "title", "name",
+    NULL
 };
 
 
 static char  *ngx_http_token_description_names[] = {
     "error_description", "errorSummary", "errorMessage", "error_message",
-    "errmsg", "detail", "message", "msg", "faultstring", "description", NULL
+    "errmsg", "detail", "message", "msg", "faultstring", "description",
+    "reason", NULL
 };
 
 
