@@ -162,6 +162,7 @@ typedef struct {
     ngx_http_token_pos_t            pos;      /* of token_proxy_cache */
     ngx_http_complex_value_t       *key;
     time_t                          default_ttl;
+    time_t                          max_ttl;  /* 0 for none */
     ngx_msec_t                      refresh_before;
     ngx_uint_t                      refresh_percent;  /* if not 0 */
     ngx_msec_t                      lock_timeout;
@@ -309,6 +310,10 @@ struct ngx_http_token_fetch_s {
     ngx_array_t                    *members;         /* of the answer, if OK */
     int64_t                         lifetime;        /* of the token, in ms;
                                                         -1 if not known */
+    int64_t                         limit;           /* of what is cached, in
+                                                        ms; -1 if none */
+    ngx_uint_t                      last;            /* another one would not
+                                                        be kept longer */
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
@@ -321,7 +326,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_pos_t            pos;      /* of token_proxy */
 
     ngx_http_complex_value_t       *endpoint;
-    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
+    ngx_http_token_pos_t            endpoint_pos;
+    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if the host is resolved
+                                                 while serving */
 
     ngx_uint_t                      format;
     ngx_str_t                       grant_type;  /* "off" for none */

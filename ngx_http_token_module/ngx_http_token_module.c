@@ -227,6 +227,13 @@ static ngx_command_t  ngx_http_token_commands[] = {
       offsetof(ngx_http_token_loc_conf_t, cache.default_ttl),
       NULL },
 
+    { ngx_string("token_proxy_cache_max_ttl"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache.max_ttl),
+      &ngx_http_token_not_zero_time },
+
     { ngx_string("token_proxy_refresh_before"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_token_set_refresh_before,
@@ -523,6 +530,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->pos = { NULL, 0 };
      *     conf->endpoint = NULL;
+     *     conf->endpoint_pos = { NULL, 0 };
      *     conf->upstream = NULL;
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;

@@ -215,6 +215,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
     char                       *wrong;
     int64_t                     lifetime;
     ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_stored_t    *stored;
     ngx_http_token_loc_conf_t  *tlcf;
 
     fetch = cfetch->fetch;
@@ -233,6 +234,17 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
                 "\"token_proxy_cache_default_ttl\" is not set";
     }
 
+    if (fetch->limit != -1 && lifetime >= fetch->limit) {
+        lifetime = fetch->limit;
+
+        if (lifetime == 0) {
+            wrong = "what it was exchanged for has expired";
+        }
+
+    } else {
+        fetch->last = 0;
+    }
+
     if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
         lifetime = 0;
         wrong = "its lifetime has passed since it was asked for";
@@ -243,8 +255,15 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         return NULL;
     }
 
-    return ngx_http_token_stored_make(fetch->main->pool, tlcf, fetch->members,
-                                      cfetch->start, lifetime);
+    stored = ngx_http_token_stored_make(fetch->main->pool, tlcf,
+                                        fetch->members, cfetch->start,
+                                        lifetime);
+
+    if (stored && fetch->last) {
+        stored->renew_at = stored->expires;
+    }
+
+    return stored;
 }
 
 

@@ -16,11 +16,18 @@
 
 static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
+static char *ngx_http_token_check_not_zero_time(ngx_conf_t *cf, void *post,
+    void *data);
 static ssize_t ngx_http_token_parse_zone(ngx_str_t *value, ngx_str_t *name);
 
 
 ngx_conf_post_t  ngx_http_token_not_zero = {
     ngx_http_token_check_not_zero
+};
+
+
+ngx_conf_post_t  ngx_http_token_not_zero_time = {
+    ngx_http_token_check_not_zero_time
 };
 
 
@@ -109,6 +116,15 @@ ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post, void *data)
 }
 
 
+static char *
+ngx_http_token_check_not_zero_time(ngx_conf_t *cf, void *post, void *data)
+{
+    time_t *seconds = data;
+
+    return (*seconds == 0) ? "takes a time that is not zero" : NGX_CONF_OK;
+}
+
+
 char *
 ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
@@ -143,6 +159,7 @@ ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf)
 {
     conf->zone = NGX_CONF_UNSET_PTR;
     conf->default_ttl = NGX_CONF_UNSET;
+    conf->max_ttl = NGX_CONF_UNSET;
     conf->refresh_before = NGX_CONF_UNSET_MSEC;
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
     conf->backoff_min = NGX_CONF_UNSET_MSEC;
@@ -165,6 +182,7 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
     }
 
     ngx_conf_merge_sec_value(conf->default_ttl, prev->default_ttl, 0);
+    ngx_conf_merge_sec_value(conf->max_ttl, prev->max_ttl, 0);
 
     if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
         conf->refresh_before = prev->refresh_before;

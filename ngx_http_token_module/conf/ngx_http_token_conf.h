@@ -47,8 +47,6 @@ extern ngx_conf_post_t  ngx_http_token_not_zero_size;
 
 char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 /* as ngx_http_set_complex_value_slot(), with messages that show no value */
 char *ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -64,6 +62,20 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* Whether a member's name is registered, or one of large providers. */
 ngx_uint_t ngx_http_token_is_known_field(ngx_str_t *name);
+
+
+/* ngx_http_token_endpoint_conf.c */
+
+char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Decides when the host of the endpoint is resolved, and checks the endpoint.
+ * Called when the location has been merged: the resolver is known then, and so
+ * are all upstream blocks.
+ */
+char *ngx_http_token_endpoint_init(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
 
 
 /* ngx_http_token_request_conf.c */
@@ -117,6 +129,7 @@ char *ngx_http_token_cache_merge(ngx_conf_t *cf,
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
+extern ngx_conf_post_t  ngx_http_token_not_zero_time;
 
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -321,11 +321,11 @@ ngx_http_token_keepalive(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_uint_t  m, *max_cached;
 
-    if (tlcf->upstream == NULL) {
+    if (tlcf->endpoint->lengths) {
         return 1;
     }
 
-    if (tlcf->upstream->srv_conf == NULL) {
+    if (tlcf->upstream == NULL || tlcf->upstream->srv_conf == NULL) {
         return 0;
     }
 
@@ -373,7 +373,7 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     ucf->ssl_session_reuse = 0;
 
     if (!tlcf->ssl_verify
-        || (tlcf->upstream
+        || (tlcf->endpoint->lengths == NULL
             && ngx_strncasecmp(tlcf->endpoint->value.data,
                                (u_char *) "https://", 8) != 0))
     {

@@ -250,6 +250,14 @@ ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
  */
 int64_t ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members);
 
+/*
+ * Bounds the lifetime of a token that may be cached, and the expires_in of its
+ * answer: by token_proxy_cache_max_ttl, and by what it was exchanged for.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_limit_lifetime(ngx_pool_t *pool,
+    ngx_http_token_fetch_t *fetch);
+
 
 /* ngx_http_token_value.c */
 

@@ -27,7 +27,7 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
     *url = request->endpoint;
 
-    if (tlcf->upstream == NULL) {
+    if (tlcf->endpoint->lengths) {
         rc = ngx_http_token_format_check_url(r, url);
 
         if (rc != NGX_OK) {

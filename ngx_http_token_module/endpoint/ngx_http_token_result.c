@@ -167,7 +167,11 @@ ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     if (token && token->is_string && token->string.len) {
         fetch->members = members;
         fetch->lifetime = ngx_http_token_lifetime(r->pool, members);
-        fetch->outcome = NGX_HTTP_TOKEN_OK;
+
+        rc = ngx_http_token_limit_lifetime(r->pool, fetch);
+
+        fetch->outcome = (rc == NGX_OK) ? NGX_HTTP_TOKEN_OK
+                                        : NGX_HTTP_TOKEN_INTERNAL;
         return;
     }
 
