@@ -159,8 +159,11 @@ typedef struct {
 
 typedef struct {
     ngx_shm_zone_t                 *zone;     /* NULL for "off" */
+    ngx_uint_t                      off;      /* "off" was written */
     ngx_http_token_pos_t            pos;      /* of token_proxy_cache */
     ngx_http_complex_value_t       *key;
+    ngx_array_t                    *bypass;   /* predicates, or NULL */
+    ngx_http_token_pos_t            bypass_pos;
     time_t                          default_ttl;
     ngx_msec_t                      refresh_before;
     ngx_uint_t                      refresh_percent;  /* if not 0 */

@@ -220,6 +220,13 @@ static ngx_command_t  ngx_http_token_commands[] = {
       offsetof(ngx_http_token_loc_conf_t, cache.key),
       NULL },
 
+    { ngx_string("token_proxy_cache_bypass"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cache_bypass,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache.bypass),
+      NULL },
+
     { ngx_string("token_proxy_cache_default_ttl"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_sec_slot,

@@ -13,6 +13,9 @@
 static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
+static ngx_uint_t ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
 static void ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
@@ -119,8 +122,9 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     lookup->renew = 0;
     lookup->expired = tn->expired;
 
-    if (tn->stored && tn->stored->expires > now) {
-
+    if (tn->stored && tn->stored->expires > now
+        && !ngx_http_token_cache_passes_by(tn, now, waiting, lookup))
+    {
         lookup->todo = NGX_HTTP_TOKEN_DO_SERVE;
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
         lookup->serial = tn->stored->serial;
@@ -148,7 +152,9 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     }
 
     if (tn->failures && tn->configured >= ngx_http_token_configured
-        && (changed || tn->retry_at > now))
+        && (changed || tn->retry_at > now
+            || (lookup->bypass
+                && now - tn->bypassed < NGX_HTTP_TOKEN_BYPASS_EVERY)))
     {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
         lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
@@ -164,6 +170,39 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 }
 
 
+/*
+ * Whether a caller gets another token than the valid one that is there: it came
+ * with token_proxy_cache_bypass, and the token is that of before.  A failure is
+ * not hidden from it by a token that may be revoked.
+ */
+
+static ngx_uint_t
+ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_http_token_time_t  last;
+
+    if (!lookup->bypass
+        || (waiting && lookup->passed != tn->stored->serial))
+    {
+        return 0;
+    }
+
+    last = ngx_max(tn->renewed, tn->bypassed);
+
+    if (tn->lease_until <= now && !tn->failures
+        && last && now - last < NGX_HTTP_TOKEN_BYPASS_EVERY)
+    {
+        return 0;
+    }
+
+    lookup->passed = tn->stored->serial;
+
+    return 1;
+}
+
+
 /* what the caller does to the entry; a hit does nothing */
 
 static void
@@ -171,8 +210,16 @@ ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    if (ngx_http_token_node_use_newer(tn, now)) {
+    if (lookup->passed == 0 && ngx_http_token_node_use_newer(tn, now)) {
         ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
+    }
+
+    if (lookup->passed && lookup->todo != NGX_HTTP_TOKEN_DO_SERVE) {
+        tn->revoked = 1;
+
+        if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH) {
+            tn->bypassed = now;
+        }
     }
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH || lookup->renew) {

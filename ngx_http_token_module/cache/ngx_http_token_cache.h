@@ -26,6 +26,10 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_LEASE_TIME    2000
 #define NGX_HTTP_TOKEN_LEASE_EXTEND  500
 
+/* how often token_proxy_cache_bypass renews a token, in milliseconds */
+
+#define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
+
 /* so long an API may not know a new token yet, in milliseconds */
 
 #define NGX_HTTP_TOKEN_RECENT        60000
@@ -105,9 +109,14 @@ typedef struct {
     ngx_uint_t                      failure;
     ngx_uint_t                      generation;
     ngx_http_token_time_t           dropped;   /* when a token was removed */
+    ngx_http_token_time_t           renewed;   /* when the last one came */
+    ngx_http_token_time_t           bypassed;  /* when one was asked for by
+                                                  token_proxy_cache_bypass */
 
     unsigned                        waited:1;  /* another worker waits, too */
     unsigned                        expired:1; /* it had a token before */
+    unsigned                        revoked:1; /* its token may be: it is not
+                                                  kept beside the next one */
 } ngx_http_token_node_t;
 
 
@@ -163,6 +172,10 @@ typedef struct {
     ngx_uint_t                      serial;      /* of the token */
     ngx_str_t                      *scheme;      /* in: to send the token */
                                                  /* alone, behind it */
+    ngx_uint_t                      bypass;      /* in: a valid token is to */
+                                                 /* be renewed */
+    ngx_uint_t                      passed;      /* in and out: the serial */
+                                                 /* of that token, or 0 */
 } ngx_http_token_lookup_t;
 
 
@@ -352,7 +365,9 @@ struct ngx_http_token_waiter_s {
     ngx_msec_t                      deadline;
     ngx_msec_t                      due;         /* when it looks again */
     ngx_uint_t                      generation;
+    ngx_uint_t                      passed;      /* token that is renewed */
 
+    unsigned                        bypass:1;    /* it wants a new token */
     unsigned                        waiting:1;
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* another worker fetches */

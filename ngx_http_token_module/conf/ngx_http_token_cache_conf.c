@@ -39,6 +39,7 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
         tlcf->cache.zone = NULL;
+        tlcf->cache.off = 1;
         return NGX_CONF_OK;
     }
 
@@ -53,6 +54,17 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    tlcf->cache.bypass_pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_http_set_predicate_slot(cf, cmd, conf);
 }
 
 
@@ -142,6 +154,7 @@ void
 ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf)
 {
     conf->zone = NGX_CONF_UNSET_PTR;
+    conf->bypass = NGX_CONF_UNSET_PTR;
     conf->default_ttl = NGX_CONF_UNSET;
     conf->refresh_before = NGX_CONF_UNSET_MSEC;
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
@@ -156,9 +169,16 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
 {
     if (conf->zone == NGX_CONF_UNSET_PTR) {
         conf->pos = prev->pos;
+        conf->off = prev->off;
     }
 
     ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
+
+    if (conf->bypass == NGX_CONF_UNSET_PTR) {
+        conf->bypass_pos = prev->bypass_pos;
+    }
+
+    ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
 
     if (conf->key == NULL) {
         conf->key = prev->key;
@@ -188,6 +208,24 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* called for a token location */
+
+void
+ngx_http_token_cache_check(ngx_conf_t *cf, ngx_http_token_cache_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->bypass && conf->zone == NULL && !conf->off && !clcf->noname) {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->bypass_pos, 0,
+                           "\"token_proxy_cache_bypass\" is of no use in "
+                           "location \"%V\", which has no "
+                           "\"token_proxy_cache\"", &clcf->name);
+    }
 }
 
 

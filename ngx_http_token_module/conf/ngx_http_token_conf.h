@@ -111,11 +111,15 @@ char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
 void ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf);
 char *ngx_http_token_cache_merge(ngx_conf_t *cf,
     ngx_http_token_cache_conf_t *prev, ngx_http_token_cache_conf_t *conf);
+void ngx_http_token_cache_check(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *conf);
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
 
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,

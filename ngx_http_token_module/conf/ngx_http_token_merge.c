@@ -243,6 +243,7 @@ static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_token_grant_init(cf, conf);
+    ngx_http_token_cache_check(cf, &conf->cache);
 
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init_grant(cf, conf) != NGX_CONF_OK
