@@ -170,6 +170,8 @@ typedef struct {
     ngx_msec_t                      lock_timeout;
     ngx_msec_t                      backoff_min;
     ngx_msec_t                      backoff_max;
+    ngx_flag_t                      warm;     /* of the location itself */
+    ngx_http_token_pos_t            warm_pos;
 } ngx_http_token_cache_conf_t;
 
 
@@ -396,6 +398,7 @@ typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_array_t                     warm;     /* ngx_http_token_loc_conf_t * */
     ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */
     ngx_uint_t                      basic;    /* one has a Basic check */

@@ -376,7 +376,7 @@ ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
     if (stored && rc == NGX_OK) {
         fetch->serial = stored->serial;
 
-    } else if (tn->stored) {
+    } else if (tn->stored || fetch->request->tlcf->cache.warm) {
         tn->retry_at = ngx_http_token_now()
                        + fetch->request->tlcf->cache.backoff_max;
         tn->configured = ngx_http_token_configured;
@@ -525,6 +525,66 @@ ngx_http_token_cache_extend(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_zone_unlock(zone, sh);
 
     return rc;
+}
+
+
+ngx_msec_t
+ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
+    uint64_t *lease)
+{
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_time_t     now, next;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_lookup_t   lookup;
+
+    ngx_memzero(&lookup, sizeof(ngx_http_token_lookup_t));
+
+    *lease = 0;
+
+    zone = tlcf->cache.zone->data;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    now = ngx_http_token_now();
+    next = now + NGX_HTTP_TOKEN_WARM_EVERY;
+
+    tn = ngx_http_token_node_get(zone, sh, tlcf->digest,
+                                 &tlcf->request.endpoint);
+
+    if (tn == NULL) {
+
+        /* the zone has no room */
+
+    } else if (tn->lease_until > now) {
+        next = tn->lease_until;
+
+    } else if (ngx_http_token_node_backoff(tn, now)) {
+        next = tn->retry_at;
+
+    } else {
+        ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
+
+        if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {
+            ngx_http_token_cache_act_locked(tn, now, 0, &lookup);
+        }
+
+        if (lookup.lease) {
+            *lease = lookup.lease;
+            next = tn->lease_until;
+
+        } else if (tn->stored && tn->stored->renew_at > now) {
+            next = tn->stored->renew_at;
+        }
+
+        /* renewals are counted, and no caller */
+
+        ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], &lookup, 1);
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return (ngx_msec_t) ngx_min(next - now, NGX_HTTP_TOKEN_WARM_EVERY);
 }
 
 

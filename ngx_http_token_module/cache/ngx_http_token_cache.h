@@ -30,6 +30,15 @@ typedef int64_t  ngx_http_token_time_t;
 
 #define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
 
+/*
+ * token_proxy_cache_warm: the first call comes within so many milliseconds, and
+ * the token is looked at so often at least, since it may have been removed, or
+ * the machine suspended, which timers do not notice.
+ */
+
+#define NGX_HTTP_TOKEN_WARM_SPREAD   2000
+#define NGX_HTTP_TOKEN_WARM_EVERY    5000
+
 /* so long an API may not know a new token yet, in milliseconds */
 
 #define NGX_HTTP_TOKEN_RECENT        60000
@@ -316,6 +325,14 @@ ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
     u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
 
+/*
+ * Looks whether the token of a constant request has to be fetched, though no
+ * caller is there: takes the lease if so, or sets it to 0.  Returns the time
+ * after which to look again.
+ */
+ngx_msec_t ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
+    uint64_t *lease);
+
 /* Counts a fetch of a location with that cache which is not kept in it. */
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     ngx_http_token_fetch_t *fetch);
@@ -411,13 +428,22 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * Starts a fetch that goes on if its caller leaves.  It ends the lease, and
  * wakes the requests that wait, also if it cannot be started.
  */
-void ngx_http_token_cache_fetch(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, u_char *digest, uint64_t lease);
+void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
+    u_char *digest, uint64_t lease, ngx_log_t *log);
 
 
 /* The same for a fetch that could not be made. */
 void ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
     u_char *digest, uint64_t lease);
+
+
+/* ngx_http_token_warm.c */
+
+/* Draws when a process that starts fetches, for all workers the same. */
+void ngx_http_token_warm_init_module(void);
+
+/* Has the tokens of token_proxy_cache_warm fetched and renewed. */
+ngx_int_t ngx_http_token_warm_init_process(ngx_cycle_t *cycle);
 
 
 /* ngx_http_token_get.c */

@@ -119,8 +119,9 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
         w->result.serial = lookup.serial;
 
         if (lookup.renew) {
-            ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
-                                       lookup.lease);
+            ngx_http_token_cache_fetch(w->token_request, w->digest,
+                                       lookup.lease,
+                                       w->request->connection->log);
         }
 
         return NGX_OK;
@@ -190,8 +191,8 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
 
     /* if it fails at once, the waiter is told as if it failed later */
 
-    ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
-                               lookup->lease);
+    ngx_http_token_cache_fetch(w->token_request, w->digest, lookup->lease,
+                               w->request->connection->log);
 
     return NGX_AGAIN;
 }

@@ -69,6 +69,17 @@ ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
+ngx_http_token_set_cache_warm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    tlcf->cache.warm_pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_conf_set_flag_slot(cf, cmd, conf);
+}
+
+
+char *
 ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
@@ -160,6 +171,7 @@ ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf)
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
     conf->backoff_min = NGX_CONF_UNSET_MSEC;
     conf->backoff_max = NGX_CONF_UNSET_MSEC;
+    conf->warm = NGX_CONF_UNSET;
 }
 
 
@@ -200,6 +212,10 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
     ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
     ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
 
+    /* like "token_proxy", it is of its location, and not of those inside */
+
+    ngx_conf_init_value(conf->warm, 0);
+
     if (conf->zone && conf->zone->data == NULL) {
         ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
                            "zone \"%V\" of \"token_proxy_cache\" is unknown",
@@ -226,6 +242,62 @@ ngx_http_token_cache_check(ngx_conf_t *cf, ngx_http_token_cache_conf_t *conf)
                            "location \"%V\", which has no "
                            "\"token_proxy_cache\"", &clcf->name);
     }
+}
+
+
+/* called for a location that is no token location */
+
+void
+ngx_http_token_cache_unused(ngx_conf_t *cf, ngx_http_token_cache_conf_t *conf)
+{
+    if (conf->warm) {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->warm_pos, 0,
+                           "\"token_proxy_cache_warm\" is not used without "
+                           "\"token_proxy on\"");
+    }
+}
+
+
+/* called for a token location whose request is known */
+
+char *
+ngx_http_token_cache_init_warm(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    char                         *wrong;
+    ngx_http_token_loc_conf_t   **warm;
+    ngx_http_token_main_conf_t   *tmcf;
+
+    if (!conf->cache.warm) {
+        return NGX_CONF_OK;
+    }
+
+    wrong = NULL;
+
+    if (conf->cache.zone == NULL) {
+        wrong = "needs \"token_proxy_cache\"";
+
+    } else if (conf->digest == NULL) {
+        wrong = "needs a token request without variables, also in "
+                "\"token_proxy_cache_key\", since no caller is there to "
+                "evaluate them for";
+    }
+
+    if (wrong) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->cache.warm_pos, 0,
+                           "\"token_proxy_cache_warm\" %s", wrong);
+        return NGX_CONF_ERROR;
+    }
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    warm = ngx_array_push(&tmcf->warm);
+    if (warm == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *warm = conf;
+
+    return NGX_CONF_OK;
 }
 
 
