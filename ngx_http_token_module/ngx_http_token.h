@@ -159,8 +159,11 @@ typedef struct {
 
 typedef struct {
     ngx_shm_zone_t                 *zone;     /* NULL for "off" */
+    ngx_uint_t                      off;      /* "off" was written */
     ngx_http_token_pos_t            pos;      /* of token_proxy_cache */
     ngx_http_complex_value_t       *key;
+    ngx_array_t                    *bypass;   /* predicates, or NULL */
+    ngx_http_token_pos_t            bypass_pos;
     time_t                          default_ttl;
     time_t                          max_ttl;  /* 0 for none */
     ngx_msec_t                      refresh_before;
@@ -168,6 +171,8 @@ typedef struct {
     ngx_msec_t                      lock_timeout;
     ngx_msec_t                      backoff_min;
     ngx_msec_t                      backoff_max;
+    ngx_flag_t                      warm;     /* of the location itself */
+    ngx_http_token_pos_t            warm_pos;
 } ngx_http_token_cache_conf_t;
 
 
@@ -401,6 +406,7 @@ typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_array_t                     warm;     /* ngx_http_token_loc_conf_t * */
     ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */
     ngx_uint_t                      basic;    /* one has a Basic check */

@@ -23,7 +23,7 @@ typedef struct {
 
 
 static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
-    ngx_http_request_t *r, ngx_http_token_request_t *request);
+    ngx_http_token_request_t *request, ngx_log_t *log);
 static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 static void ngx_http_token_cache_fetch_extend(ngx_event_t *ev);
@@ -38,12 +38,12 @@ static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
 
 
 void
-ngx_http_token_cache_fetch(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, u_char *digest, uint64_t lease)
+ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
+    uint64_t lease, ngx_log_t *log)
 {
     ngx_http_token_cache_fetch_t  *cfetch;
 
-    cfetch = ngx_http_token_cache_fetch_create(r, request);
+    cfetch = ngx_http_token_cache_fetch_create(request, log);
 
     if (cfetch == NULL) {
         ngx_http_token_cache_fetch_failed(request, digest, lease);
@@ -76,14 +76,14 @@ ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
 
 
 static ngx_http_token_cache_fetch_t *
-ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
+    ngx_log_t *log)
 {
     ngx_pool_t                    *pool;
     ngx_http_token_fetch_t        *fetch;
     ngx_http_token_cache_fetch_t  *cfetch;
 
-    fetch = ngx_http_token_fetch_create(request->tlcf, r->connection->log);
+    fetch = ngx_http_token_fetch_create(request->tlcf, log);
     if (fetch == NULL) {
         return NULL;
     }

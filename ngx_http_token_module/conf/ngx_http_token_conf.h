@@ -126,12 +126,22 @@ char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
 void ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf);
 char *ngx_http_token_cache_merge(ngx_conf_t *cf,
     ngx_http_token_cache_conf_t *prev, ngx_http_token_cache_conf_t *conf);
+void ngx_http_token_cache_check(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *conf);
+void ngx_http_token_cache_unused(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *conf);
+char *ngx_http_token_cache_init_warm(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
 extern ngx_conf_post_t  ngx_http_token_not_zero_time;
 
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cache_warm(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -91,6 +91,7 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 
     if (!conf->enable) {
         ngx_http_token_basic_unused(cf, conf);
+        ngx_http_token_cache_unused(cf, &conf->cache);
         return NGX_CONF_OK;
     }
 
@@ -239,6 +240,7 @@ static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_token_grant_init(cf, conf);
+    ngx_http_token_cache_check(cf, &conf->cache);
 
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init_grant(cf, conf) != NGX_CONF_OK
@@ -250,6 +252,7 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK
         || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;

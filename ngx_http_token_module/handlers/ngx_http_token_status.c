@@ -189,6 +189,12 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
             state->backoffs++;
         }
 
+        /* that of a worker that has died runs out */
+
+        if (tn->lease_until > view->now) {
+            state->fetching++;
+        }
+
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 
@@ -299,5 +305,6 @@ ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
                          (int64_t) (state->earliest - view->now) / 1000);
     }
 
-    return ngx_slprintf(p, last, "\"backoff_entries\":%ui}", state->backoffs);
+    return ngx_slprintf(p, last, "\"backoff_entries\":%ui,\"fetching\":%ui}",
+                        state->backoffs, state->fetching);
 }
