@@ -55,8 +55,11 @@ typedef struct {
 
 /* VALUE: env:NAME, file:PATH, literal:TEXT, or a string, with variables */
 
+typedef struct ngx_http_token_watch_s  ngx_http_token_watch_t;
+
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
+    ngx_http_token_watch_t         *file;     /* whose text it was, or NULL */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
     ngx_uint_t                      is_file;  /* what it evaluates to: a path */
     ngx_http_token_pos_t            pos;
@@ -124,6 +127,7 @@ typedef struct {
     ngx_str_t                       name;
     u_char                          name_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     u_char                          password_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    ngx_http_token_watch_t         *file;      /* of the password, or NULL */
     ngx_http_complex_value_t       *password;  /* if it has variables */
 } ngx_http_token_user_t;
 
@@ -203,9 +207,19 @@ typedef struct {
 #define NGX_HTTP_TOKEN_GRANT_SCOPE  2
 
 
+/* a parameter or a claim, evaluated */
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       value;
+    ngx_http_token_watch_t         *file;     /* the value is its name */
+} ngx_http_token_pair_t;
+
+
 /*
  * A token request (RFC 6749 4.4.2), evaluated and encoded: without assertions,
- * which are made when the request is sent.
+ * which are made when the request is sent, and with the names of files in the
+ * place of what is in them, which is read then.
  */
 
 typedef struct {
@@ -218,6 +232,13 @@ typedef struct {
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
+
+    /* what the body and the claims were made of */
+
+    ngx_http_token_pair_t          *params;
+    ngx_uint_t                      nparams;
+    ngx_http_token_pair_t          *claim_values;
+    ngx_uint_t                      nclaim_values;
 } ngx_http_token_request_t;
 
 
@@ -347,6 +368,7 @@ struct ngx_http_token_loc_conf_s {
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of the request is */
+    ngx_uint_t                      files;    /* ... but what is in files */
     u_char                         *digest;   /* of a constant request */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;

@@ -137,7 +137,7 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
 
     *dst = *src;
 
-    if (src->tlcf->digest) {
+    if (src->tlcf->constant) {
         return NGX_OK;
     }
 

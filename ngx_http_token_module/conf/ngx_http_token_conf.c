@@ -177,6 +177,10 @@ ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return NGX_CONF_ERROR;
     }
 
+    if (v->file) {
+        v->file->check = ngx_http_token_check_credential;
+    }
+
     *field = v;
 
     return NGX_CONF_OK;

@@ -326,6 +326,10 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_OK;
     }
 
+    if (id->file && !conf->auth.form) {
+        id->file->no_colon = 1;
+    }
+
     if (id->complex == NULL && !conf->auth.form
         && ngx_strlchr(id->text.data, id->text.data + id->text.len, ':'))
     {

@@ -78,7 +78,15 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
 
     c = fetch->main->connection;
 
-    rc = ngx_http_token_fetch_subrequest(fetch);
+    rc = NGX_ERROR;
+
+    request = ngx_http_token_read_files(fetch->main, request);
+
+    if (request) {
+        fetch->request = request;
+
+        rc = ngx_http_token_fetch_subrequest(fetch);
+    }
 
     if (rc != NGX_OK) {
         fetch->outcome = (rc == NGX_DECLINED) ? NGX_HTTP_TOKEN_UNREACHABLE
