@@ -33,6 +33,12 @@
     "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
+/* which of two secrets */
+
+#define NGX_HTTP_TOKEN_FIRST_SECRET   1
+#define NGX_HTTP_TOKEN_SECOND_SECRET  2
+
+
 /* in what form the parameters of a token request are sent */
 
 #define NGX_HTTP_TOKEN_FORMAT_FORM   0
@@ -144,6 +150,7 @@ typedef struct {
 typedef struct {
     ngx_http_token_value_t         *client_id;
     ngx_http_token_value_t         *client_secret;
+    ngx_http_token_value_t         *second_secret;  /* or NULL */
     ngx_uint_t                      method;
     ngx_uint_t                      form;     /* encoding=form */
     ngx_uint_t                      encoding; /* encoding= was written */
@@ -158,6 +165,10 @@ typedef struct {
     ngx_http_token_alg_t           *alg;      /* of the client's assertion */
     ngx_http_token_alg_t           *grant_alg;  /* of that of a grant */
     ngx_str_t                       identity; /* of keys and certificates */
+
+    /* which of two secrets was good for this worker's last token */
+
+    ngx_uint_t                      secret;
 } ngx_http_token_auth_conf_t;
 
 
@@ -229,6 +240,7 @@ typedef struct {
     ngx_str_t                       body;           /* form-encoded, always */
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
+    ngx_str_t                       second_secret;
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
@@ -309,6 +321,8 @@ typedef void (*ngx_http_token_fetch_handler_pt)(ngx_http_token_fetch_t *fetch);
 struct ngx_http_token_fetch_s {
     ngx_http_token_request_t       *request;
     ngx_http_token_request_t       *sent;     /* with the assertions */
+    ngx_http_token_request_t       *other;    /* with the other secret, until
+                                                 that is tried */
 
     ngx_str_t                       url;      /* what the proxy module sends */
     ngx_str_t                       authorization;
@@ -333,6 +347,9 @@ struct ngx_http_token_fetch_s {
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
     ngx_uint_t                      serial;          /* if it is cached */
+    ngx_uint_t                      secret;          /* which of two, or 0 */
+    ngx_uint_t                      try_other;       /* it was refused */
+    ngx_uint_t                      tried_other;
 };
 
 
@@ -368,7 +385,8 @@ struct ngx_http_token_loc_conf_s {
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of the request is */
-    ngx_uint_t                      files;    /* ... but what is in files */
+    ngx_uint_t                      deferred; /* it is made when it is sent:
+                                                 of files, or two secrets */
     u_char                         *digest;   /* of a constant request */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 97;
+use Test::More tests => 98;
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -300,16 +300,22 @@ sub lines {
     # not replaced but written to
     spew("$dir/bad", 'good-3');
     ok(comes($nginx, '/a', basic => 'my-key:good-3'), 'a file that is written to');
+
+    sleep 1.5;
+    sleep 1.01 + int(time) - time;
     spew("$dir/bad", 'good-4');
-    ok(comes($nginx, '/a', basic => 'my-key:good-4'), '... twice in a second');
+    asked($nginx);
+    spew("$dir/bad", 'good-5');
+    ok(comes($nginx, '/a', basic => 'my-key:good-5'), '... twice in a second');
+
     like((lines($nginx, 'warn', 'is empty'))[0],
         qr/what was read before is used/, 'the warning says what is used');
 }
 
 
 SKIP: {
-    skip 'only root has workers of another user', 9 if $> != 0;
-    skip 'another user cannot get to the directory', 9
+    skip 'only root has workers of another user', 10 if $> != 0;
+    skip 'another user cannot get to the directory', 10
         if system("su -s /bin/sh nobody -c 'test -x $dir' 2>/dev/null") != 0;
 
     my $nginx = plain(rotate('root', 'root-1'), user => 'nobody nogroup');
@@ -342,6 +348,7 @@ SKIP: {
     asked($nginx);
     sleep 1.2;
     is(asked($nginx), 'closed-1', '... what was read at the start is used');
+    is(scalar(lines($nginx, 'warn', 'closed.*what was read before')), 0, '... without a warning');
     $nginx->reload;
     is(asked($nginx), 'closed-22', '... until a reload');
 }

@@ -72,6 +72,7 @@ typedef struct {
     ngx_uint_t                      waits;
     ngx_uint_t                      rejects;   /* in backoff */
     ngx_uint_t                      renewals;
+    ngx_uint_t                      retries;   /* with the other secret */
     ngx_uint_t                      outcomes[NGX_HTTP_TOKEN_OUTCOMES];
     ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
     uint64_t                        duration;  /* of all fetches, msec */
@@ -108,6 +109,7 @@ typedef struct {
 
     unsigned                        waited:1;  /* another worker waits, too */
     unsigned                        expired:1; /* it had a token before */
+    unsigned                        secret:2;  /* which of two was good */
 } ngx_http_token_node_t;
 
 
@@ -302,6 +304,10 @@ ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 
 ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
     u_char *digest, ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped);
+
+/* Sets which of two secrets was good for the last token of an entry. */
+void ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_http_token_fetch_t *fetch);
 
 /* Counts a fetch of a location with that cache which is not kept in it. */
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,

@@ -411,6 +411,11 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
     ngx_http_token_auth_conf_t *conf)
 {
     ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
+
+    if (conf->client_secret == NGX_CONF_UNSET_PTR) {
+        conf->second_secret = prev->second_secret;
+    }
+
     ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
 
     if (conf->method == NGX_CONF_UNSET_UINT) {

@@ -92,11 +92,13 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
- * The request with what is in the files that it names, in r->pool, or the
- * request itself, if it names none.  Returns NULL after an error message.
+ * The request with what is in the files that it names, and with the first or
+ * the second secret, in r->pool, or the request itself, if it has nothing of
+ * the kind.  Returns NULL after an error message.
  */
-ngx_http_token_request_t *ngx_http_token_read_files(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+ngx_http_token_request_t *ngx_http_token_complete_request(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_uint_t secret);
 
 /*
  * Makes the body of a caller's refresh grant, of a request that has been

@@ -134,7 +134,7 @@ ngx_http_token_key_init_files(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     u_char     *p;
     ngx_str_t  *identity;
 
-    if (!tlcf->files) {
+    if (!tlcf->deferred) {
         return NGX_OK;
     }
 
@@ -177,6 +177,11 @@ ngx_http_token_key_files(u_char *p, ngx_http_token_loc_conf_t *tlcf)
     if (ngx_http_token_uses_secret(tlcf)) {
         len += ngx_http_token_key_file(&p, "secret", &none,
                                        auth->client_secret->file);
+    }
+
+    if (auth->second_secret) {
+        len += ngx_http_token_key_file(&p, "second", &none,
+                                       auth->second_secret->file);
     }
 
     param = tlcf->params->elts;
@@ -256,7 +261,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[8];
+    ngx_str_t    *parts[9];
     ngx_uint_t    i, n;
     EVP_MD_CTX   *md;
 
@@ -272,6 +277,10 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     /* whether there are claims is a part of the identity already */
 
     n = request->tlcf->auth.grant_alg ? 8 : 7;
+
+    if (request->tlcf->auth.second_secret) {
+        parts[n++] = &request->second_secret;
+    }
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {

@@ -14,6 +14,9 @@ static ngx_int_t ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
 static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_secret(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text);
 static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_check_value(ngx_http_request_t *r,
@@ -27,7 +30,7 @@ static ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
     ngx_http_token_request_t *request);
 static ngx_uint_t ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_read_client(ngx_http_request_t *r,
-    ngx_http_token_request_t *request);
+    ngx_http_token_request_t *request, ngx_uint_t secret);
 static ngx_http_token_pair_t *ngx_http_token_read_pairs(ngx_http_request_t *r,
     ngx_http_token_pair_t *pairs, ngx_uint_t n);
 
@@ -86,9 +89,12 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     client = ((tlcf->auth.client_id == NULL
                || tlcf->auth.client_id->complex == NULL)
-              && (!secret || tlcf->auth.client_secret->complex == NULL));
+              && (!secret || tlcf->auth.client_secret->complex == NULL)
+              && (tlcf->auth.second_secret == NULL
+                  || tlcf->auth.second_secret->complex == NULL));
 
-    tlcf->files = ngx_http_token_has_files(tlcf);
+    tlcf->deferred = (ngx_http_token_has_files(tlcf)
+                      || tlcf->auth.second_secret != NULL);
 
     /* what is constant needs no request */
 
@@ -101,6 +107,12 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         (void) ngx_http_token_evaluate_value(NULL, tlcf,
                                              tlcf->auth.client_secret,
                                              &request->secret);
+    }
+
+    if (client && tlcf->auth.second_secret) {
+        (void) ngx_http_token_evaluate_value(NULL, tlcf,
+                                             tlcf->auth.second_secret,
+                                             &request->second_secret);
     }
 
     if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
@@ -261,16 +273,32 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->auth.client_secret,
-                                      &request->secret)
+    if (ngx_http_token_evaluate_secret(r, tlcf, tlcf->auth.client_secret,
+                                       &request->secret)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (tlcf->auth.client_secret->complex) {
-        wrong = ngx_http_token_check_credential(&request->secret);
+    return tlcf->auth.second_secret
+           ? ngx_http_token_evaluate_secret(r, tlcf, tlcf->auth.second_secret,
+                                            &request->second_secret)
+           : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_secret(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text)
+{
+    char  *wrong;
+
+    if (ngx_http_token_evaluate_value(r, tlcf, value, text) != NGX_OK) {
+        return NGX_ERROR;
     }
+
+    wrong = value->complex ? ngx_http_token_check_credential(text) : NULL;
 
     return ngx_http_token_check_value(r, "token_proxy_client_secret", wrong);
 }
@@ -539,6 +567,10 @@ ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf)
         return 1;
     }
 
+    if (tlcf->auth.second_secret && tlcf->auth.second_secret->file) {
+        return 1;
+    }
+
     param = tlcf->params->elts;
 
     for (i = 0; i < tlcf->params->nelts; i++) {
@@ -552,15 +584,15 @@ ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf)
 
 
 ngx_http_token_request_t *
-ngx_http_token_read_files(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+ngx_http_token_complete_request(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t secret)
 {
     ngx_http_token_request_t   *sent;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
 
-    if (!tlcf->files) {
+    if (!tlcf->deferred) {
         return request;
     }
 
@@ -574,7 +606,7 @@ ngx_http_token_read_files(ngx_http_request_t *r,
     sent->params = ngx_http_token_read_pairs(r, sent->params, sent->nparams);
 
     if (sent->params == NULL
-        || ngx_http_token_read_client(r, sent) != NGX_OK
+        || ngx_http_token_read_client(r, sent, secret) != NGX_OK
         || ngx_http_token_encode_body(r->pool, sent) != NGX_OK)
     {
         return NULL;
@@ -609,8 +641,9 @@ ngx_http_token_read_files(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_token_read_client(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+    ngx_http_token_request_t *request, ngx_uint_t secret)
 {
+    ngx_http_token_value_t      *value;
     ngx_http_token_auth_conf_t  *auth;
 
     auth = &request->tlcf->auth;
@@ -623,13 +656,20 @@ ngx_http_token_read_client(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (ngx_http_token_uses_secret(request->tlcf) && auth->client_secret->file)
-    {
-        return ngx_http_token_watch_text(auth->client_secret->file, r,
-                                         &request->secret);
+    if (!ngx_http_token_uses_secret(request->tlcf)) {
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    value = auth->client_secret;
+
+    if (secret == NGX_HTTP_TOKEN_SECOND_SECRET) {
+        value = auth->second_secret;
+        request->secret = request->second_secret;
+    }
+
+    return value->file
+           ? ngx_http_token_watch_text(value->file, r, &request->secret)
+           : NGX_OK;
 }
 
 
