@@ -33,6 +33,12 @@
     "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
+/* which of two secrets */
+
+#define NGX_HTTP_TOKEN_FIRST_SECRET   1
+#define NGX_HTTP_TOKEN_SECOND_SECRET  2
+
+
 /* in what form the parameters of a token request are sent */
 
 #define NGX_HTTP_TOKEN_FORMAT_FORM   0
@@ -55,8 +61,11 @@ typedef struct {
 
 /* VALUE: env:NAME, file:PATH, literal:TEXT, or a string, with variables */
 
+typedef struct ngx_http_token_watch_s  ngx_http_token_watch_t;
+
 typedef struct {
     ngx_str_t                       text;     /* the value, if constant */
+    ngx_http_token_watch_t         *file;     /* whose text it was, or NULL */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
     ngx_uint_t                      is_file;  /* what it evaluates to: a path */
     ngx_http_token_pos_t            pos;
@@ -124,6 +133,7 @@ typedef struct {
     ngx_str_t                       name;
     u_char                          name_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     u_char                          password_digest[NGX_HTTP_TOKEN_DIGEST_LEN];
+    ngx_http_token_watch_t         *file;      /* of the password, or NULL */
     ngx_http_complex_value_t       *password;  /* if it has variables */
 } ngx_http_token_user_t;
 
@@ -140,6 +150,7 @@ typedef struct {
 typedef struct {
     ngx_http_token_value_t         *client_id;
     ngx_http_token_value_t         *client_secret;
+    ngx_http_token_value_t         *second_secret;  /* or NULL */
     ngx_uint_t                      method;
     ngx_uint_t                      form;     /* encoding=form */
     ngx_uint_t                      encoding; /* encoding= was written */
@@ -154,6 +165,10 @@ typedef struct {
     ngx_http_token_alg_t           *alg;      /* of the client's assertion */
     ngx_http_token_alg_t           *grant_alg;  /* of that of a grant */
     ngx_str_t                       identity; /* of keys and certificates */
+
+    /* which of two secrets was good for this worker's last token */
+
+    ngx_uint_t                      secret;
 } ngx_http_token_auth_conf_t;
 
 
@@ -209,9 +224,19 @@ typedef struct {
 #define NGX_HTTP_TOKEN_GRANT_SCOPE  2
 
 
+/* a parameter or a claim, evaluated */
+
+typedef struct {
+    ngx_str_t                       name;
+    ngx_str_t                       value;
+    ngx_http_token_watch_t         *file;     /* the value is its name */
+} ngx_http_token_pair_t;
+
+
 /*
  * A token request (RFC 6749 4.4.2), evaluated and encoded: without assertions,
- * which are made when the request is sent.
+ * which are made when the request is sent, and with the names of files in the
+ * place of what is in them, which is read then.
  */
 
 typedef struct {
@@ -221,9 +246,17 @@ typedef struct {
     ngx_str_t                       body;           /* form-encoded, always */
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
+    ngx_str_t                       second_secret;
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
+
+    /* what the body and the claims were made of */
+
+    ngx_http_token_pair_t          *params;
+    ngx_uint_t                      nparams;
+    ngx_http_token_pair_t          *claim_values;
+    ngx_uint_t                      nclaim_values;
 } ngx_http_token_request_t;
 
 
@@ -294,6 +327,8 @@ typedef void (*ngx_http_token_fetch_handler_pt)(ngx_http_token_fetch_t *fetch);
 struct ngx_http_token_fetch_s {
     ngx_http_token_request_t       *request;
     ngx_http_token_request_t       *sent;     /* with the assertions */
+    ngx_http_token_request_t       *other;    /* with the other secret, until
+                                                 that is tried */
 
     ngx_str_t                       url;      /* what the proxy module sends */
     ngx_str_t                       authorization;
@@ -323,6 +358,9 @@ struct ngx_http_token_fetch_s {
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
     ngx_uint_t                      serial;          /* if it is cached */
+    ngx_uint_t                      secret;          /* which of two, or 0 */
+    ngx_uint_t                      try_other;       /* it was refused */
+    ngx_uint_t                      tried_other;
 };
 
 
@@ -360,6 +398,8 @@ struct ngx_http_token_loc_conf_s {
 
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of the request is */
+    ngx_uint_t                      deferred; /* it is made when it is sent:
+                                                 of files, or two secrets */
     u_char                         *digest;   /* of a constant request */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;

@@ -39,16 +39,16 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_client_id"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_token_set_credential,
+      ngx_http_token_set_client_id,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, auth.client_id),
+      0,
       NULL },
 
     { ngx_string("token_proxy_client_secret"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_token_set_credential,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_token_set_client_secret,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_token_loc_conf_t, auth.client_secret),
+      0,
       NULL },
 
     { ngx_string("token_proxy_auth_method"),

@@ -370,6 +370,7 @@ ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
 
     tn->failures = 0;
     tn->retry_at = 0;
+    tn->secret = fetch->secret;
 
     rc = stored ? ngx_http_token_node_store(zone, sh, tn, stored) : NGX_OK;
 
@@ -629,6 +630,25 @@ ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     n = ngx_http_token_stats_endpoint(sh, &fetch->request->endpoint);
 
     ngx_http_token_stats_fetch(&sh->endpoints[n], fetch);
+
+    ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+void
+ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    if (tn && tn->secret) {
+        fetch->secret = tn->secret;
+    }
 
     ngx_http_token_zone_unlock(zone, sh);
 }

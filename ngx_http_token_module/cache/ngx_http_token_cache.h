@@ -85,6 +85,7 @@ typedef struct {
     ngx_uint_t                      waits;
     ngx_uint_t                      rejects;   /* in backoff */
     ngx_uint_t                      renewals;
+    ngx_uint_t                      retries;   /* with the other secret */
     ngx_uint_t                      outcomes[NGX_HTTP_TOKEN_OUTCOMES];
     ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
     uint64_t                        duration;  /* of all fetches, msec */
@@ -126,6 +127,7 @@ typedef struct {
     unsigned                        expired:1; /* it had a token before */
     unsigned                        revoked:1; /* its token may be: it is not
                                                   kept beside the next one */
+    unsigned                        secret:2;  /* which of two was good */
 } ngx_http_token_node_t;
 
 
@@ -332,6 +334,10 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
  */
 ngx_msec_t ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
     uint64_t *lease);
+
+/* Sets which of two secrets was good for the last token of an entry. */
+void ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
+    ngx_http_token_fetch_t *fetch);
 
 /* Counts a fetch of a location with that cache which is not kept in it. */
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,

@@ -53,6 +53,10 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
     ngx_memcpy(cfetch->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
     cfetch->lease = lease;
 
+    if (cfetch->fetch->secret) {
+        ngx_http_token_cache_secret(cfetch->zone, digest, cfetch->fetch);
+    }
+
     ngx_add_timer(&cfetch->extension, NGX_HTTP_TOKEN_LEASE_EXTEND);
 
     ngx_http_token_fetch_start(cfetch->fetch, &cfetch->request);
@@ -131,13 +135,14 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
         offsetof(ngx_http_token_request_t, body),
         offsetof(ngx_http_token_request_t, client_id),
         offsetof(ngx_http_token_request_t, secret),
+        offsetof(ngx_http_token_request_t, second_secret),
         offsetof(ngx_http_token_request_t, audience),
         offsetof(ngx_http_token_request_t, claims)
     };
 
     *dst = *src;
 
-    if (src->tlcf->digest) {
+    if (src->tlcf->constant) {
         return NGX_OK;
     }
 

@@ -107,6 +107,7 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
     ngx_uint_t  i;
 
     endpoint->outcomes[fetch->outcome]++;
+    endpoint->retries += fetch->tried_other;
     endpoint->duration += fetch->upstream_time;
 
     for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS - 1; i++) {

@@ -18,8 +18,6 @@ static char *ngx_http_token_auth_parameter(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_str_t *directive, ngx_str_t *value);
 static char *ngx_http_token_load_key(ngx_conf_t *cf,
     ngx_http_token_key_t *key);
-static int ngx_http_token_no_password(char *buf, int size, int rwflag,
-    void *data);
 static void ngx_http_token_free_key(void *data);
 static char *ngx_http_token_load_certificate(ngx_conf_t *cf,
     ngx_http_token_cert_t *certificate);
@@ -34,7 +32,6 @@ static char *ngx_http_token_check_certificate(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-static ngx_int_t ngx_http_token_fingerprint(EVP_PKEY *key, u_char *digest);
 
 
 static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
@@ -171,6 +168,13 @@ ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     cln->handler = ngx_http_token_free_key;
     cln->data = key;
 
+    if (ngx_array_init(&key->users, cf->pool, 1,
+                       sizeof(ngx_http_token_loc_conf_t *))
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     key->name = value[1];
     key->pos = ngx_http_token_conf_pos(cf);
 
@@ -187,10 +191,9 @@ ngx_http_token_set_private_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static char *
 ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
 {
-    BIO        *bio;
-    ngx_str_t   text, *directive;
+    ngx_str_t  *directive;
 
-    if (ngx_http_token_value_file(cf, &key->pos, &key->name, &text)
+    if (ngx_http_token_value_file(cf, &key->pos, &key->name, &key->file)
         != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -198,38 +201,20 @@ ngx_http_token_load_key(ngx_conf_t *cf, ngx_http_token_key_t *key)
 
     directive = cf->args->elts;
 
-    bio = BIO_new_mem_buf(text.data, text.len);
+    key->pkey = ngx_http_token_key_parse(&key->file->text);
 
-    if (bio) {
-        key->pkey = PEM_read_bio_PrivateKey(bio, NULL,
-                                            ngx_http_token_no_password, NULL);
-        BIO_free(bio);
-    }
-
-    ngx_explicit_memzero(text.data, text.len);
+    ngx_explicit_memzero(key->file->text.data, key->file->text.len);
+    ngx_str_null(&key->file->text);
 
     if (key->pkey) {
         return NGX_CONF_OK;
     }
-
-    /* OpenSSL's error for a file without a key is "unsupported" */
-
-    ERR_clear_error();
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "\"%V\" of \"%V\" is not a PEM file with a private key "
                        "that needs no password", &key->name, directive);
 
     return NGX_CONF_ERROR;
-}
-
-
-/* OpenSSL would ask for it at the terminal */
-
-static int
-ngx_http_token_no_password(char *buf, int size, int rwflag, void *data)
-{
-    return -1;
 }
 
 
@@ -426,6 +411,11 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
     ngx_http_token_auth_conf_t *conf)
 {
     ngx_conf_merge_ptr_value(conf->client_id, prev->client_id, NULL);
+
+    if (conf->client_secret == NGX_CONF_UNSET_PTR) {
+        conf->second_secret = prev->second_secret;
+    }
+
     ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
 
     if (conf->method == NGX_CONF_UNSET_UINT) {
@@ -549,34 +539,32 @@ static ngx_http_token_alg_t *
 ngx_http_token_check_key(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     char *directive)
 {
-    ngx_str_t              text, signature, name;
-    ngx_http_token_alg_t  *alg;
-    ngx_http_token_key_t  *key;
+    ngx_str_t                    name;
+    ngx_http_token_alg_t        *alg;
+    ngx_http_token_key_t        *key;
+    ngx_http_token_loc_conf_t  **user;
 
     key = tlcf->auth.private_key;
+
+    alg = ngx_http_token_key_alg(tlcf, key->pkey);
+
+    if (alg && ngx_http_token_key_signs(cf->temp_pool, alg, key->pkey)) {
+
+        user = ngx_array_push(&key->users);
+        if (user == NULL) {
+            return NULL;
+        }
+
+        *user = tlcf;
+
+        return alg;
+    }
 
     ngx_str_null(&name);
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
         name = tlcf->auth.alg_name;
     }
-
-    alg = ngx_http_token_find_alg(NGX_HTTP_TOKEN_PRIVATE_KEY_JWT, &name,
-                                  key->pkey);
-
-    ngx_str_set(&text, "any");
-
-    /* a signature shows whether the key may be used: some are restricted */
-
-    if (alg
-        && ngx_http_token_sign(cf->temp_pool, alg, key->pkey, &text,
-                               &signature)
-           == NGX_OK)
-    {
-        return alg;
-    }
-
-    ERR_clear_error();
 
     ngx_http_token_log(NGX_LOG_EMERG, cf, &key->pos, 0,
                        "key \"%V\" of \"token_proxy_private_key\" does not fit "
@@ -620,16 +608,16 @@ ngx_http_token_check_certificate(ngx_conf_t *cf,
 
 /*
  * The cache has to tell keys and certificates apart, which are neither in the
- * header nor in the body of a token request.  A key is known by its public
- * part.
+ * header nor in the body of a token request.  A key is known by its file, whose
+ * content may change.
  */
 
 static char *
 ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf)
 {
-    u_char                    *p, digest[NGX_HTTP_TOKEN_DIGEST_LEN];
-    ngx_str_t                  certificate, alg, grant_alg, x5t;
+    u_char                    *p;
+    ngx_str_t                  key, certificate, alg, grant_alg, x5t;
 #if (NGX_HTTP_SSL)
     ngx_http_upstream_conf_t  *ucf;
 #endif
@@ -638,14 +626,12 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
     ngx_str_set(&alg, "");
     ngx_str_set(&grant_alg, "");
     ngx_str_set(&x5t, "");
-    ngx_memzero(digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+    ngx_str_set(&key, "");
 
-    if ((tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
-         || tlcf->auth.grant_alg)
-        && ngx_http_token_fingerprint(tlcf->auth.private_key->pkey, digest)
-           != NGX_OK)
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT
+        || tlcf->auth.grant_alg)
     {
-        return NGX_CONF_ERROR;
+        key = tlcf->auth.private_key->file->name;
     }
 
 #if (NGX_HTTP_SSL)
@@ -670,7 +656,7 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
         x5t = tlcf->auth.certificate->x5t_s256;
     }
 
-    p = ngx_pnalloc(cf->pool, NGX_HTTP_TOKEN_DIGEST_LEN
+    p = ngx_pnalloc(cf->pool, key.len + 1
                               + tlcf->auth.key_id.len + 1
                               + certificate.len + 1 + alg.len + 1
                               + grant_alg.len + 1 + x5t.len);
@@ -682,35 +668,10 @@ ngx_http_token_auth_init_identity(ngx_conf_t *cf,
 
     /* the parts that vary in length end with a NUL */
 
-    p = ngx_cpymem(p, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
-    p = ngx_sprintf(p, "%V%Z%V%Z%V%Z%V%Z%V", &tlcf->auth.key_id, &certificate,
-                    &alg, &grant_alg, &x5t);
+    p = ngx_sprintf(p, "%V%Z%V%Z%V%Z%V%Z%V%Z%V", &key, &tlcf->auth.key_id,
+                    &certificate, &alg, &grant_alg, &x5t);
 
     tlcf->auth.identity.len = p - tlcf->auth.identity.data;
 
     return NGX_CONF_OK;
-}
-
-
-static ngx_int_t
-ngx_http_token_fingerprint(EVP_PKEY *key, u_char *digest)
-{
-    int         len;
-    u_char     *der;
-    ngx_int_t   rc;
-
-    der = NULL;
-
-    len = i2d_PUBKEY(key, &der);
-    if (len <= 0) {
-        ERR_clear_error();
-        return NGX_ERROR;
-    }
-
-    rc = (EVP_Digest(der, len, digest, NULL, EVP_sha256(), NULL) == 1)
-         ? NGX_OK : NGX_ERROR;
-
-    OPENSSL_free(der);
-
-    return rc;
 }

@@ -134,6 +134,7 @@ ngx_http_token_basic_set_password(ngx_conf_t *cf, ngx_http_token_user_t *user)
         return NGX_CONF_ERROR;
     }
 
+    user->file = NULL;
     user->password = password.complex;
 
     if (user->password) {
@@ -146,6 +147,13 @@ ngx_http_token_basic_set_password(ngx_conf_t *cf, ngx_http_token_user_t *user)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "the value of \"%V\" %s", &value[0], wrong);
         return NGX_CONF_ERROR;
+    }
+
+    user->file = password.file;
+
+    if (user->file) {
+        user->file->check = ngx_http_token_basic_check_text;
+        return NGX_CONF_OK;
     }
 
     if (ngx_http_token_basic_digest(&password.text, user->password_digest)

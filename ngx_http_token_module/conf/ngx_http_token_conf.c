@@ -101,28 +101,61 @@ ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
-ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_token_set_client_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_token_pos_t     pos;
-    ngx_http_token_value_t **field;
+    ngx_http_token_loc_conf_t *tlcf = conf;
 
-    field = (ngx_http_token_value_t **) ((u_char *) conf + cmd->offset);
+    ngx_str_t             *value;
+    ngx_http_token_pos_t   pos;
 
-    if (*field != NGX_CONF_UNSET_PTR) {
+    if (tlcf->auth.client_id != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
+    value = cf->args->elts;
     pos = ngx_http_token_conf_pos(cf);
 
-    return ngx_http_token_compile_credential(cf, &pos, field);
+    return ngx_http_token_compile_credential(cf, &pos, &value[1],
+                                             &tlcf->auth.client_id);
+}
+
+
+char *
+ngx_http_token_set_client_secret(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t             *value;
+    ngx_http_token_pos_t   pos;
+
+    if (tlcf->auth.client_secret != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    pos = ngx_http_token_conf_pos(cf);
+
+    if (ngx_http_token_compile_credential(cf, &pos, &value[1],
+                                          &tlcf->auth.client_secret)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_token_compile_credential(cf, &pos, &value[2],
+                                             &tlcf->auth.second_secret);
 }
 
 
 char *
 ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_http_token_value_t **field)
+    ngx_str_t *arg, ngx_http_token_value_t **field)
 {
-    ngx_str_t               *value;
     ngx_http_token_value_t  *v;
 
     v = ngx_palloc(cf->pool, sizeof(ngx_http_token_value_t));
@@ -130,9 +163,7 @@ ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return NGX_CONF_ERROR;
     }
 
-    value = cf->args->elts;
-
-    if (ngx_http_token_compile_value(cf, pos, &value[1], v) != NGX_CONF_OK) {
+    if (ngx_http_token_compile_value(cf, pos, arg, v) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -140,6 +171,10 @@ ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         && ngx_http_token_conf_credential(cf, pos, &v->text) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
+    }
+
+    if (v->file) {
+        v->file->check = ngx_http_token_check_credential;
     }
 
     *field = v;

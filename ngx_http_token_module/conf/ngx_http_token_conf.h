@@ -15,9 +15,9 @@
 
 /* ngx_http_token_conf.c */
 
-/* Reads the VALUE in cf->args, a client id or a secret. */
+/* Reads a VALUE of the directive in cf->args, a client id or a secret. */
 char *ngx_http_token_compile_credential(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_http_token_value_t **field);
+    ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t **field);
 
 
 /*
@@ -50,7 +50,9 @@ char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
 /* as ngx_http_set_complex_value_slot(), with messages that show no value */
 char *ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_token_set_client_id(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_client_secret(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

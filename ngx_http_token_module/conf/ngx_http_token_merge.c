@@ -319,10 +319,18 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (!ngx_http_token_uses_secret(conf)) {
+        conf->auth.second_secret = NULL;
+    }
+
     id = conf->auth.client_id;
 
     if (id == NULL || conf->auth.method != NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
         return NGX_CONF_OK;
+    }
+
+    if (id->file && !conf->auth.form) {
+        id->file->no_colon = 1;
     }
 
     if (id->complex == NULL && !conf->auth.form
@@ -338,6 +346,11 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_id", id);
     ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_secret",
                                  conf->auth.client_secret);
+
+    if (conf->auth.second_secret) {
+        ngx_http_token_warn_encoding(cf, conf, "token_proxy_client_secret",
+                                     conf->auth.second_secret);
+    }
 
     return NGX_CONF_OK;
 }
@@ -403,7 +416,7 @@ ngx_http_token_default_credential(ngx_conf_t *cf,
     saved = cf->args;
     cf->args = &array;
 
-    rv = ngx_http_token_compile_credential(cf, &conf->pos, value);
+    rv = ngx_http_token_compile_credential(cf, &conf->pos, &args[1], value);
 
     cf->args = saved;
 

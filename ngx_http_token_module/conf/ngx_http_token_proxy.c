@@ -196,8 +196,8 @@ ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
 
-        value = tlcf->request.authorization.data ? &tlcf->request.authorization
-                                                 : &basic;
+        value = (tlcf->request.authorization.data && !tlcf->deferred)
+                ? &tlcf->request.authorization : &basic;
 
         if (ngx_http_token_set_header(headers, &authorization, value)
             != NGX_CONF_OK)
@@ -248,7 +248,7 @@ ngx_http_token_proxy_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
         return NGX_CONF_ERROR;
     }
 
-    if (tlcf->request.body.len && !tlcf->refresh_grant
+    if (tlcf->request.body.len && !tlcf->deferred && !tlcf->refresh_grant
         && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM
         && tlcf->auth.alg == NULL && tlcf->auth.grant_alg == NULL)
     {

@@ -250,6 +250,10 @@ ngx_http_token_set_grant_claim(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (claim->value.file) {
+        claim->value.file->utf8 = 1;
+    }
+
     if (claim->value.complex || ngx_http_token_is_utf8(&claim->value.text)) {
         return NGX_CONF_OK;
     }
@@ -406,6 +410,10 @@ ngx_http_token_check_json_param(ngx_conf_t *cf,
                                "json\" cannot send", &param[n].name);
             return NGX_CONF_ERROR;
         }
+    }
+
+    if (param[n].value.file) {
+        param[n].value.file->utf8 = 1;
     }
 
     if (ngx_http_token_is_utf8(&param[n].name)

@@ -10,12 +10,8 @@
 
 #include "ngx_http_token_endpoint.h"
 
-#include <openssl/bn.h>
-#include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
-#include <openssl/rsa.h>
 
 
 /* seconds; the clock of an endpoint may be behind */
@@ -27,7 +23,7 @@
 
 
 static ngx_int_t ngx_http_token_client_assertion(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, ngx_str_t *assertion);
+    ngx_http_token_request_t *request, EVP_PKEY *key, ngx_str_t *assertion);
 static ngx_int_t ngx_http_token_assertion(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_alg_t *alg, EVP_PKEY *key,
     ngx_str_t *claims, ngx_str_t *assertion);
@@ -37,98 +33,13 @@ static u_char *ngx_http_token_assertion_claims(u_char *p, ngx_str_t *claims,
     u_char *random);
 static ngx_int_t ngx_http_token_append(ngx_pool_t *pool, ngx_str_t *body,
     char *before, ngx_str_t *assertion);
-static ngx_int_t ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg,
-    ngx_str_t *signature);
-
-
-/* RFC 7518 3.1, RFC 8037 3.1; the first one that fits a key is its default */
-
-static ngx_http_token_alg_t  ngx_http_token_algs[] = {
-
-    { ngx_string("HS256"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
-      EVP_PKEY_HMAC, NID_undef, 256, EVP_sha256, 0 },
-    { ngx_string("HS384"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
-      EVP_PKEY_HMAC, NID_undef, 384, EVP_sha384, 0 },
-    { ngx_string("HS512"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT,
-      EVP_PKEY_HMAC, NID_undef, 512, EVP_sha512, 0 },
-    { ngx_string("RS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 0 },
-    { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_RSA, NID_undef, 2048, EVP_sha256, 1 },
-    { ngx_string("PS256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_RSA_PSS, NID_undef, 2048, EVP_sha256, 1 },
-    { ngx_string("ES256"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_EC, NID_X9_62_prime256v1, 256, EVP_sha256, 0 },
-    { ngx_string("ES384"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_EC, NID_secp384r1, 384, EVP_sha384, 0 },
-    { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_ED25519, NID_undef, 0, NULL, 0 },
-    { ngx_string("EdDSA"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT,
-      EVP_PKEY_ED448, NID_undef, 0, NULL, 0 },
-    { ngx_null_string, 0, 0, 0, 0, NULL, 0 }
-};
-
-
-ngx_http_token_alg_t *
-ngx_http_token_find_alg(ngx_uint_t method, ngx_str_t *name, EVP_PKEY *key)
-{
-    int                    type, curve, bits;
-    ngx_http_token_alg_t  *alg;
-
-    type = key ? EVP_PKEY_id(key) : 0;
-    bits = key ? EVP_PKEY_bits(key) : 0;
-    curve = (type == EVP_PKEY_EC) ? ngx_http_token_curve(key) : NID_undef;
-
-    for (alg = ngx_http_token_algs; alg->name.len; alg++) {
-
-        if (alg->method != method) {
-            continue;
-        }
-
-        if (name->len && (name->len != alg->name.len
-                          || ngx_strncmp(name->data, alg->name.data, name->len)
-                             != 0))
-        {
-            continue;
-        }
-
-        if (key == NULL
-            || (type == alg->type && curve == alg->curve && bits >= alg->bits))
-        {
-            return alg;
-        }
-    }
-
-    return NULL;
-}
-
-
-int
-ngx_http_token_curve(EVP_PKEY *key)
-{
-#if (OPENSSL_VERSION_NUMBER >= 0x30000000L)
-
-    char  name[64];
-
-    if (EVP_PKEY_get_group_name(key, name, sizeof(name), NULL) != 1) {
-        return NID_undef;
-    }
-
-    return OBJ_txt2nid(name);
-
-#else
-
-    return EC_GROUP_get_curve_name(EC_KEY_get0_group(
-                                                EVP_PKEY_get0_EC_KEY(key)));
-
-#endif
-}
 
 
 ngx_http_token_request_t *
 ngx_http_token_sign_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
 {
+    EVP_PKEY                   *key;
     ngx_int_t                   rc;
     ngx_str_t                   assertion;
     ngx_uint_t                  grant;
@@ -150,10 +61,15 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
     *sent = *request;
 
     rc = NGX_OK;
+    key = NULL;
+
+    if (grant || tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT) {
+        key = ngx_http_token_key_current(tlcf->auth.private_key, r);
+    }
 
     if (grant) {
-        rc = ngx_http_token_assertion(r->pool, tlcf, tlcf->auth.grant_alg,
-                                      tlcf->auth.private_key->pkey,
+        rc = ngx_http_token_assertion(r->pool, tlcf,
+                                      ngx_http_token_key_alg(tlcf, key), key,
                                       &request->claims, &assertion);
 
         if (rc == NGX_OK) {
@@ -163,7 +79,8 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
     }
 
     if (tlcf->auth.alg && rc == NGX_OK) {
-        rc = ngx_http_token_client_assertion(r->pool, request, &assertion);
+        rc = ngx_http_token_client_assertion(r->pool, request, key,
+                                             &assertion);
 
         if (rc == NGX_OK) {
             rc = ngx_http_token_append(r->pool, &sent->body,
@@ -188,25 +105,26 @@ ngx_http_token_sign_request(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_token_client_assertion(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, ngx_str_t *assertion)
+    ngx_http_token_request_t *request, EVP_PKEY *key, ngx_str_t *assertion)
 {
-    EVP_PKEY                   *key, *secret;
+    EVP_PKEY                   *secret;
     ngx_int_t                   rc;
     ngx_str_t                   text;
-    ngx_keyval_t                claims[3];
+    ngx_http_token_alg_t       *alg;
+    ngx_http_token_pair_t       claims[3];
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
 
     /* RFC 7523 3 */
 
-    ngx_str_set(&claims[0].key, "iss");
+    ngx_str_set(&claims[0].name, "iss");
     claims[0].value = request->client_id;
 
-    ngx_str_set(&claims[1].key, "sub");
+    ngx_str_set(&claims[1].name, "sub");
     claims[1].value = request->client_id;
 
-    ngx_str_set(&claims[2].key, "aud");
+    ngx_str_set(&claims[2].name, "aud");
     claims[2].value = tlcf->auth.audience ? request->audience
                                           : request->endpoint;
 
@@ -221,13 +139,13 @@ ngx_http_token_client_assertion(ngx_pool_t *pool,
                                               request->secret.data,
                                               request->secret.len);
         key = secret;
+        alg = tlcf->auth.alg;
 
     } else {
-        key = tlcf->auth.private_key->pkey;
+        alg = ngx_http_token_key_alg(tlcf, key);
     }
 
-    rc = ngx_http_token_assertion(pool, tlcf, tlcf->auth.alg, key, &text,
-                                  assertion);
+    rc = ngx_http_token_assertion(pool, tlcf, alg, key, &text, assertion);
 
     EVP_PKEY_free(secret);
 
@@ -277,7 +195,9 @@ ngx_http_token_assertion(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
     u_char      random[NGX_HTTP_TOKEN_JTI_LEN];
     ngx_str_t   signature;
 
-    if (key == NULL || RAND_bytes(random, NGX_HTTP_TOKEN_JTI_LEN) != 1) {
+    if (key == NULL || alg == NULL
+        || RAND_bytes(random, NGX_HTTP_TOKEN_JTI_LEN) != 1)
+    {
         return NGX_ERROR;
     }
 
@@ -376,100 +296,4 @@ ngx_http_token_assertion_claims(u_char *p, ngx_str_t *claims, u_char *random)
 
     return ngx_sprintf(p, "\",\"iat\":%T,\"exp\":%T}", iat,
                        iat + NGX_HTTP_TOKEN_ASSERTION_LIFETIME);
-}
-
-
-ngx_int_t
-ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg, EVP_PKEY *key,
-    ngx_str_t *text, ngx_str_t *signature)
-{
-    size_t         len;
-    ngx_int_t      rc;
-    EVP_MD_CTX    *md;
-    EVP_PKEY_CTX  *ctx;
-
-    md = EVP_MD_CTX_new();
-    if (md == NULL) {
-        return NGX_ERROR;
-    }
-
-    rc = NGX_ERROR;
-
-    if (EVP_DigestSignInit(md, &ctx, alg->digest ? alg->digest() : NULL, NULL,
-                           key)
-        != 1)
-    {
-        goto done;
-    }
-
-    if (alg->pss
-        && (EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) <= 0
-            || EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST)
-               <= 0))
-    {
-        goto done;
-    }
-
-    if (EVP_DigestSign(md, NULL, &len, text->data, text->len) != 1) {
-        goto done;
-    }
-
-    signature->data = ngx_pnalloc(pool, len);
-    if (signature->data == NULL) {
-        goto done;
-    }
-
-    if (EVP_DigestSign(md, signature->data, &len, text->data, text->len) != 1)
-    {
-        goto done;
-    }
-
-    signature->len = len;
-
-    rc = (alg->type == EVP_PKEY_EC) ? ngx_http_token_raw_ecdsa(alg, signature)
-                                    : NGX_OK;
-
-done:
-
-    EVP_MD_CTX_free(md);
-
-    return rc;
-}
-
-
-/* RFC 7518 3.4: the two numbers in full length, in place of their DER */
-
-static ngx_int_t
-ngx_http_token_raw_ecdsa(ngx_http_token_alg_t *alg, ngx_str_t *signature)
-{
-    int            size;
-    u_char         raw[2 * 48];
-    ECDSA_SIG     *sig;
-    ngx_int_t      rc;
-    const u_char  *der;
-
-    der = signature->data;
-    size = alg->bits / 8;
-
-    sig = d2i_ECDSA_SIG(NULL, &der, signature->len);
-    if (sig == NULL) {
-        return NGX_ERROR;
-    }
-
-    rc = NGX_ERROR;
-
-    if (BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, size) == size
-        && BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + size, size) == size)
-    {
-        rc = NGX_OK;
-    }
-
-    ECDSA_SIG_free(sig);
-
-    if (rc == NGX_OK) {
-        signature->len = 2 * size;
-        ngx_memcpy(signature->data, raw, signature->len);
-    }
-
-    return rc;
 }

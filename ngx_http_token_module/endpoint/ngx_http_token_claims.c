@@ -13,7 +13,7 @@
 static ngx_uint_t ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf,
     char *name);
 static ngx_int_t ngx_http_token_check_claim(ngx_http_request_t *r,
-    ngx_keyval_t *claim);
+    ngx_http_token_pair_t *claim);
 
 
 /* the client's id twice, and the endpoint, unless a directive says another */
@@ -49,6 +49,28 @@ ngx_http_token_claims_constant(ngx_http_token_loc_conf_t *tlcf)
 }
 
 
+ngx_uint_t
+ngx_http_token_claims_have_file(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *claim;
+
+    if (tlcf->auth.grant_alg == NULL) {
+        return 0;
+    }
+
+    claim = tlcf->claims->elts;
+
+    for (i = 0; i < tlcf->claims->nelts; i++) {
+        if (claim[i].value.file) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 static ngx_uint_t
 ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
 {
@@ -73,13 +95,14 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 {
     char                       **name;
     ngx_uint_t                   i, n;
-    ngx_keyval_t                *kv;
+    ngx_http_token_pair_t       *kv;
     ngx_http_token_param_t      *claim;
     ngx_http_token_loc_conf_t   *tlcf;
 
     tlcf = request->tlcf;
 
-    kv = ngx_palloc(pool, (tlcf->claims->nelts + 3) * sizeof(ngx_keyval_t));
+    kv = ngx_pcalloc(pool, (tlcf->claims->nelts + 3)
+                           * sizeof(ngx_http_token_pair_t));
     if (kv == NULL) {
         return NGX_ERROR;
     }
@@ -92,14 +115,16 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
             continue;
         }
 
-        kv[n].key.data = (u_char *) *name;
-        kv[n].key.len = ngx_strlen(*name);
+        kv[n].name.data = (u_char *) *name;
+        kv[n].name.len = ngx_strlen(*name);
 
-        kv[n].value = request->client_id;
-
-        if (ngx_http_token_equals(&kv[n].key, "aud")) {
+        if (ngx_http_token_equals(&kv[n].name, "aud")) {
             kv[n].value = tlcf->auth.audience ? request->audience
                                               : request->endpoint;
+
+        } else if (tlcf->auth.client_id) {
+            kv[n].value = request->client_id;
+            kv[n].file = tlcf->auth.client_id->file;
         }
 
         n++;
@@ -109,7 +134,8 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     for (i = 0; i < tlcf->claims->nelts; i++) {
 
-        kv[n].key = claim[i].name;
+        kv[n].name = claim[i].name;
+        kv[n].file = claim[i].value.file;
 
         if (ngx_http_token_evaluate_value(r, tlcf, &claim[i].value,
                                           &kv[n].value)
@@ -127,12 +153,15 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
         n++;
     }
 
+    request->claim_values = kv;
+    request->nclaim_values = n;
+
     return ngx_http_token_write_claims(pool, kv, n, &request->claims);
 }
 
 
 static ngx_int_t
-ngx_http_token_check_claim(ngx_http_request_t *r, ngx_keyval_t *claim)
+ngx_http_token_check_claim(ngx_http_request_t *r, ngx_http_token_pair_t *claim)
 {
     char  **name, *wrong;
 
@@ -142,7 +171,7 @@ ngx_http_token_check_claim(ngx_http_request_t *r, ngx_keyval_t *claim)
 
     for (name = ngx_http_token_default_claims; *name; name++) {
         if (claim->value.len == 0
-            && ngx_http_token_equals(&claim->key, *name))
+            && ngx_http_token_equals(&claim->name, *name))
         {
             wrong = "is empty";
         }
@@ -154,14 +183,14 @@ ngx_http_token_check_claim(ngx_http_request_t *r, ngx_keyval_t *claim)
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "the value of claim \"%V\" of \"token_proxy_grant_claim\" "
-                  "%s", &claim->key, wrong);
+                  "%s", &claim->name, wrong);
 
     return NGX_ERROR;
 }
 
 
 ngx_int_t
-ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
+ngx_http_token_write_claims(ngx_pool_t *pool, ngx_http_token_pair_t *claims,
     ngx_uint_t nclaims, ngx_str_t *text)
 {
     u_char      *p;
@@ -172,7 +201,8 @@ ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
     len = 1;
 
     for (i = 0; i < nclaims; i++) {
-        len += ngx_http_token_json_pair(NULL, &claims[i].key, &claims[i].value)
+        len += ngx_http_token_json_pair(NULL, &claims[i].name,
+                                        &claims[i].value)
                + 1;
     }
 
@@ -184,7 +214,7 @@ ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
     text->data = p;
 
     for (i = 0; i < nclaims; i++) {
-        name = &claims[i].key;
+        name = &claims[i].name;
         value = &claims[i].value;
 
         /* as with nginx's headers, an empty value leaves it out */

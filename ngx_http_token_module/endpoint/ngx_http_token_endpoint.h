@@ -27,10 +27,42 @@ struct ngx_http_token_alg_s {
 };
 
 
+/*
+ * A file that a directive names.  What it holds is read again when it has
+ * changed: a worker looks at it once a second at most.  The state is that of
+ * the worker.
+ */
+
+struct ngx_http_token_watch_s {
+    ngx_str_t                       name;      /* full, and a NUL behind it */
+    ngx_str_t                       directive;
+    ngx_str_t                       text;      /* the last that was good */
+    ngx_uint_t                      allocated; /* not in the configuration */
+
+    /* what else a text has to pass */
+
+    char                         *(*check)(ngx_str_t *text);
+    ngx_uint_t                      utf8;
+    ngx_uint_t                      no_colon;
+
+    /* the file that was read last, good or bad */
+
+    dev_t                           dev;
+    ngx_file_uniq_t                 uniq;
+    time_t                          mtime;
+    off_t                           size;
+    time_t                          read;      /* when */
+    time_t                          looked;    /* when it was looked at */
+    ngx_uint_t                      changed;   /* it was another file then */
+};
+
+
 struct ngx_http_token_key_s {
     EVP_PKEY                       *pkey;
     ngx_str_t                       name;    /* of the file */
     ngx_http_token_pos_t            pos;
+    ngx_http_token_watch_t         *file;
+    ngx_array_t                     users;   /* ngx_http_token_loc_conf_t * */
 };
 
 
@@ -41,21 +73,6 @@ struct ngx_http_token_cert_s {
     ngx_str_t                       x5t_s256;
     ngx_http_token_pos_t            pos;
 };
-
-
-/*
- * The algorithm of a method by its name, or without one the first that fits
- * the key; any key, if that is NULL.  Returns NULL if there is none.
- */
-ngx_http_token_alg_t *ngx_http_token_find_alg(ngx_uint_t method,
-    ngx_str_t *name, EVP_PKEY *key);
-
-/* The curve of an EC key, NID_... */
-int ngx_http_token_curve(EVP_PKEY *key);
-
-/* Makes the signature of a JWS.  Returns NGX_OK or NGX_ERROR. */
-ngx_int_t ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg,
-    EVP_PKEY *key, ngx_str_t *text, ngx_str_t *signature);
 
 
 /* ngx_http_token_request.c */
@@ -73,6 +90,15 @@ char *ngx_http_token_request_init(ngx_conf_t *cf,
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
+
+/*
+ * The request with what is in the files that it names, and with the first or
+ * the second secret, in r->pool, or the request itself, if it has nothing of
+ * the kind.  Returns NULL after an error message.
+ */
+ngx_http_token_request_t *ngx_http_token_complete_request(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_uint_t secret);
 
 /*
  * Makes the body of a caller's refresh grant, of a request that has been
@@ -106,6 +132,9 @@ ngx_uint_t ngx_http_token_claims_need_id(ngx_http_token_loc_conf_t *tlcf);
 /* Whether none of token_proxy_grant_claim has variables. */
 ngx_uint_t ngx_http_token_claims_constant(ngx_http_token_loc_conf_t *tlcf);
 
+/* Whether the value of one that is sent is in a file. */
+ngx_uint_t ngx_http_token_claims_have_file(ngx_http_token_loc_conf_t *tlcf);
+
 /*
  * Makes request->claims.  r is NULL while the configuration is read.  Returns
  * NGX_OK, or NGX_ERROR after an error message.
@@ -117,8 +146,8 @@ ngx_int_t ngx_http_token_evaluate_claims(ngx_http_request_t *r,
  * Writes claims that are not empty as members of an object, a comma after each.
  * Returns NGX_OK or NGX_ERROR.
  */
-ngx_int_t ngx_http_token_write_claims(ngx_pool_t *pool, ngx_keyval_t *claims,
-    ngx_uint_t nclaims, ngx_str_t *text);
+ngx_int_t ngx_http_token_write_claims(ngx_pool_t *pool,
+    ngx_http_token_pair_t *claims, ngx_uint_t nclaims, ngx_str_t *text);
 
 
 /* ngx_http_token_key.c */
@@ -146,6 +175,41 @@ char *ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
  */
 ngx_http_token_request_t *ngx_http_token_sign_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
+
+
+/* ngx_http_token_sign.c */
+
+/*
+ * The algorithm of a method by its name, or without one the first that fits
+ * the key; any key, if that is NULL.  Returns NULL if there is none.
+ */
+ngx_http_token_alg_t *ngx_http_token_find_alg(ngx_uint_t method,
+    ngx_str_t *name, EVP_PKEY *key);
+
+/* The curve of an EC key, NID_... */
+int ngx_http_token_curve(EVP_PKEY *key);
+
+/* Makes the signature of a JWS.  Returns NGX_OK or NGX_ERROR. */
+ngx_int_t ngx_http_token_sign(ngx_pool_t *pool, ngx_http_token_alg_t *alg,
+    EVP_PKEY *key, ngx_str_t *text, ngx_str_t *signature);
+
+/* Reads a PEM file's text.  Returns NULL if there is no key in it. */
+EVP_PKEY *ngx_http_token_key_parse(ngx_str_t *text);
+
+/* The algorithm with which a location signs by a key, or NULL. */
+ngx_http_token_alg_t *ngx_http_token_key_alg(
+    ngx_http_token_loc_conf_t *tlcf, EVP_PKEY *pkey);
+
+/* Whether a signature can be made: some keys are restricted. */
+ngx_uint_t ngx_http_token_key_signs(ngx_pool_t *pool,
+    ngx_http_token_alg_t *alg, EVP_PKEY *pkey);
+
+/*
+ * The key of a file as it is now, or the last one that all locations can use.
+ * It is valid until the next call.
+ */
+EVP_PKEY *ngx_http_token_key_current(ngx_http_token_key_t *key,
+    ngx_http_request_t *r);
 
 
 /* ngx_http_token_detached.c */
@@ -283,8 +347,9 @@ char *ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 ngx_int_t ngx_http_token_check_names(ngx_conf_t *cf);
 
 /*
- * Evaluates a VALUE, a constant one also while the configuration is read.
- * Returns NGX_OK, or NGX_ERROR after an error message.
+ * Evaluates a VALUE, a constant one also while the configuration is read; what
+ * is in a file with a constant name is represented by that name.  Returns
+ * NGX_OK, or NGX_ERROR after an error message.
  */
 ngx_int_t ngx_http_token_evaluate_value(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
@@ -299,7 +364,7 @@ ngx_int_t ngx_http_token_compile_complex(ngx_conf_t *cf, ngx_str_t *text,
  * newline is dropped.  Returns as ngx_http_token_compile_value() does.
  */
 char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_str_t *path, ngx_str_t *text);
+    ngx_str_t *path, ngx_http_token_watch_t **file);
 
 /*
  * At a binary upgrade the master writes its environment to a debug log: where
@@ -315,6 +380,33 @@ void ngx_http_token_environment_debug_restore(ngx_cycle_t *cycle);
  */
 ngx_int_t ngx_http_token_basic_value(ngx_pool_t *pool, ngx_str_t *id,
     ngx_str_t *secret, ngx_uint_t form, ngx_str_t *value);
+
+
+/* ngx_http_token_watch.c */
+
+/* Notes a file that was read for the directive that is being parsed. */
+ngx_http_token_watch_t *ngx_http_token_watch_create(ngx_conf_t *cf,
+    ngx_str_t *name, ngx_http_token_read_t *read);
+
+/*
+ * The text of the file as it is now, or as it was when it was good, in r->pool.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_watch_text(ngx_http_token_watch_t *watch,
+    ngx_http_request_t *r, ngx_str_t *text);
+
+/*
+ * Looks at the file, if that is due.  Returns NGX_OK with what is new in it, in
+ * r->pool, or NGX_DECLINED.
+ */
+ngx_int_t ngx_http_token_watch_look(ngx_http_token_watch_t *watch,
+    ngx_http_request_t *r, ngx_str_t *text);
+
+/* Both are silent where the same file has been read again. */
+void ngx_http_token_watch_warn(ngx_http_token_watch_t *watch, ngx_log_t *log,
+    ngx_err_t err, char *call, char *wrong);
+void ngx_http_token_watch_notice(ngx_http_token_watch_t *watch,
+    ngx_log_t *log);
 
 
 /* ngx_http_token_file.c */

@@ -11,6 +11,9 @@
 #include "ngx_http_token_endpoint.h"
 
 
+static ngx_int_t ngx_http_token_fetch_complete_request(
+    ngx_http_token_fetch_t *fetch, ngx_http_token_request_t *request);
+static void ngx_http_token_fetch_set_deadline(ngx_http_token_fetch_t *fetch);
 static ngx_int_t ngx_http_token_fetch_subrequest(
     ngx_http_token_fetch_t *fetch);
 static ngx_int_t ngx_http_token_fetch_headers_in(ngx_http_request_t *sr,
@@ -19,6 +22,7 @@ static void ngx_http_token_fetch_run(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_token_fetch_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
 static void ngx_http_token_fetch_finished(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_fetch_other(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_stale(ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_deadline(ngx_event_t *ev);
 static void ngx_http_token_fetch_shutdown(ngx_event_t *ev);
@@ -56,6 +60,11 @@ ngx_http_token_fetch_create(ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log)
     ctx->fetch = fetch;
     fetch->main = r;
 
+    if (tlcf->auth.second_secret) {
+        fetch->secret = ngx_max(tlcf->auth.secret,
+                                NGX_HTTP_TOKEN_FIRST_SECRET);
+    }
+
     fetch->deadline.handler = ngx_http_token_fetch_deadline;
     fetch->deadline.data = fetch;
     fetch->deadline.log = r->connection->log;
@@ -70,15 +79,18 @@ void
 ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     ngx_http_token_request_t *request)
 {
-    ngx_int_t                  rc;
-    ngx_connection_t          *c;
-    ngx_http_upstream_conf_t  *ucf;
+    ngx_int_t          rc;
+    ngx_connection_t  *c;
 
     fetch->request = request;
 
     c = fetch->main->connection;
 
-    rc = ngx_http_token_fetch_subrequest(fetch);
+    rc = ngx_http_token_fetch_complete_request(fetch, request);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_token_fetch_subrequest(fetch);
+    }
 
     if (rc != NGX_OK) {
         fetch->outcome = (rc == NGX_DECLINED) ? NGX_HTTP_TOKEN_UNREACHABLE
@@ -87,14 +99,56 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
         return;
     }
 
+    ngx_http_token_fetch_set_deadline(fetch);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/*
+ * What the request is made of is the caller's, and is here now: the one with
+ * the other secret is made as well, in case this one is refused.
+ */
+
+static ngx_int_t
+ngx_http_token_fetch_complete_request(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request)
+{
+    ngx_uint_t                 other;
+    ngx_http_token_request_t  *complete;
+
+    complete = ngx_http_token_complete_request(fetch->main, request,
+                                               fetch->secret);
+    if (complete == NULL) {
+        return NGX_ERROR;
+    }
+
+    fetch->request = complete;
+
+    if (fetch->secret == 0) {
+        return NGX_OK;
+    }
+
+    other = (fetch->secret == NGX_HTTP_TOKEN_FIRST_SECRET)
+            ? NGX_HTTP_TOKEN_SECOND_SECRET : NGX_HTTP_TOKEN_FIRST_SECRET;
+
+    fetch->other = ngx_http_token_complete_request(fetch->main, request, other);
+
+    return fetch->other ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_http_token_fetch_set_deadline(ngx_http_token_fetch_t *fetch)
+{
+    ngx_http_upstream_conf_t  *ucf;
+
     /* the read timeout starts anew with each byte that the endpoint sends */
 
     ucf = ngx_http_get_module_loc_conf(fetch->main, ngx_http_proxy_module);
 
     ngx_add_timer(&fetch->deadline, ucf->connect_timeout + ucf->send_timeout
                                     + ucf->read_timeout);
-
-    ngx_http_run_posted_requests(c);
 }
 
 
@@ -273,7 +327,45 @@ ngx_http_token_fetch_finished(ngx_http_request_t *r)
         ngx_http_token_fetch_process_response(r, fetch);
     }
 
+    if (fetch->try_other) {
+
+        fetch->try_other = 0;
+        fetch->finished = 0;
+
+        if (ngx_http_token_fetch_other(fetch) == NGX_OK) {
+            return;
+        }
+
+        fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+    }
+
+    if (fetch->secret && fetch->outcome == NGX_HTTP_TOKEN_OK) {
+        fetch->request->tlcf->auth.secret = fetch->secret;
+    }
+
     ngx_http_token_fetch_end(fetch);
+}
+
+
+/* asks once more, with the other secret */
+
+static ngx_int_t
+ngx_http_token_fetch_other(ngx_http_token_fetch_t *fetch)
+{
+    fetch->request = fetch->other;
+    fetch->other = NULL;
+    fetch->tried_other = 1;
+
+    fetch->secret = (fetch->secret == NGX_HTTP_TOKEN_FIRST_SECRET)
+                    ? NGX_HTTP_TOKEN_SECOND_SECRET
+                    : NGX_HTTP_TOKEN_FIRST_SECRET;
+
+    fetch->upstream_status = 0;
+    fetch->upstream_time = 0;
+
+    ngx_http_token_fetch_set_deadline(fetch);
+
+    return ngx_http_token_fetch_subrequest(fetch);
 }
 
 

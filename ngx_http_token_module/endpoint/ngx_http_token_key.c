@@ -12,6 +12,12 @@
 
 static ngx_int_t ngx_http_token_key_init_identity(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_key_init_files(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static size_t ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
+    ngx_http_token_watch_t *file);
+static size_t ngx_http_token_key_files(u_char *p,
+    ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
 
@@ -35,7 +41,9 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_crc32_final(tlcf->fields_hash);
 
-    if (ngx_http_token_key_init_identity(cf, tlcf) != NGX_OK) {
+    if (ngx_http_token_key_init_identity(cf, tlcf) != NGX_OK
+        || ngx_http_token_key_init_files(cf, tlcf) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -130,6 +138,101 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
 }
 
 
+/*
+ * Adds which values are in files, and in which.  The names stand in the request
+ * as well, where a variable may have the same text.
+ */
+
+static ngx_int_t
+ngx_http_token_key_init_files(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    u_char     *p;
+    ngx_str_t  *identity;
+
+    if (!tlcf->deferred) {
+        return NGX_OK;
+    }
+
+    identity = &tlcf->auth.identity;
+
+    p = ngx_pnalloc(cf->pool, identity->len
+                              + ngx_http_token_key_files(NULL, tlcf));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, identity->data, identity->len);
+
+    identity->data = p;
+    identity->len += ngx_http_token_key_files(p + identity->len, tlcf);
+
+    return NGX_OK;
+}
+
+
+/* writes them to p; returns the length, also with p == NULL */
+
+static size_t
+ngx_http_token_key_files(u_char *p, ngx_http_token_loc_conf_t *tlcf)
+{
+    size_t                       len;
+    ngx_uint_t                   i;
+    ngx_http_token_param_t      *param;
+    ngx_http_token_auth_conf_t  *auth;
+
+    static ngx_str_t  none = ngx_string("");
+
+    auth = &tlcf->auth;
+    len = 0;
+
+    if (auth->client_id) {
+        len += ngx_http_token_key_file(&p, "id", &none, auth->client_id->file);
+    }
+
+    if (ngx_http_token_uses_secret(tlcf)) {
+        len += ngx_http_token_key_file(&p, "secret", &none,
+                                       auth->client_secret->file);
+    }
+
+    if (auth->second_secret) {
+        len += ngx_http_token_key_file(&p, "second", &none,
+                                       auth->second_secret->file);
+    }
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        len += ngx_http_token_key_file(&p, "param", &param[i].name,
+                                       param[i].value.file);
+    }
+
+    param = tlcf->claims->elts;
+
+    for (i = 0; auth->grant_alg && i < tlcf->claims->nelts; i++) {
+        len += ngx_http_token_key_file(&p, "claim", &param[i].name,
+                                       param[i].value.file);
+    }
+
+    return len;
+}
+
+
+static size_t
+ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
+    ngx_http_token_watch_t *file)
+{
+    if (file == NULL) {
+        return 0;
+    }
+
+    if (*p) {
+        *p = ngx_sprintf(*p, "%Z%s%Z%V%Z%V", what, name, &file->name);
+    }
+
+    return 3 + ngx_strlen(what) + name->len + file->name.len;
+}
+
+
 u_char *
 ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request)
@@ -173,7 +276,7 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     ngx_str_t *extra)
 {
     ngx_int_t     rc;
-    ngx_str_t    *parts[8];
+    ngx_str_t    *parts[9];
     ngx_uint_t    i, n;
     EVP_MD_CTX   *md;
 
@@ -189,6 +292,10 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
     /* whether there are claims is a part of the identity already */
 
     n = request->tlcf->auth.grant_alg ? 8 : 7;
+
+    if (request->tlcf->auth.second_secret) {
+        parts[n++] = &request->second_secret;
+    }
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {

@@ -14,6 +14,9 @@ static ngx_int_t ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
 static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_secret(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text);
 static ngx_int_t ngx_http_token_evaluate_audience(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_check_value(ngx_http_request_t *r,
@@ -24,8 +27,12 @@ static ngx_int_t ngx_http_token_evaluate_param(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_param_t *param,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
-    ngx_http_token_request_t *request, ngx_keyval_t *params,
-    ngx_uint_t nparams);
+    ngx_http_token_request_t *request);
+static ngx_uint_t ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_read_client(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t secret);
+static ngx_http_token_pair_t *ngx_http_token_read_pairs(ngx_http_request_t *r,
+    ngx_http_token_pair_t *pairs, ngx_uint_t n);
 
 
 /* whether a request is authenticated by the client's secret */
@@ -82,17 +89,30 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     client = ((tlcf->auth.client_id == NULL
                || tlcf->auth.client_id->complex == NULL)
-              && (!secret || tlcf->auth.client_secret->complex == NULL));
+              && (!secret || tlcf->auth.client_secret->complex == NULL)
+              && (tlcf->auth.second_secret == NULL
+                  || tlcf->auth.second_secret->complex == NULL));
 
-    if (client) {
+    tlcf->deferred = (ngx_http_token_has_files(tlcf)
+                      || tlcf->auth.second_secret != NULL);
 
-        if (tlcf->auth.client_id) {
-            request->client_id = tlcf->auth.client_id->text;
-        }
+    /* what is constant needs no request */
 
-        if (secret) {
-            request->secret = tlcf->auth.client_secret->text;
-        }
+    if (client && tlcf->auth.client_id) {
+        (void) ngx_http_token_evaluate_value(NULL, tlcf, tlcf->auth.client_id,
+                                             &request->client_id);
+    }
+
+    if (client && secret) {
+        (void) ngx_http_token_evaluate_value(NULL, tlcf,
+                                             tlcf->auth.client_secret,
+                                             &request->secret);
+    }
+
+    if (client && tlcf->auth.second_secret) {
+        (void) ngx_http_token_evaluate_value(NULL, tlcf,
+                                             tlcf->auth.second_secret,
+                                             &request->second_secret);
     }
 
     if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
@@ -159,6 +179,8 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_log_t   *log;
     ngx_uint_t   level;
 
+    /* what is in files is read when the request is sent */
+
     *request = tlcf->request;
 
     if (tlcf->constant) {
@@ -215,6 +237,7 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
 
     tlcf = request->tlcf;
     id = &request->client_id;
+    wrong = NULL;
 
     if (tlcf->auth.client_id == NULL) {
         return NGX_OK;
@@ -226,9 +249,13 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    wrong = ngx_http_token_check_credential(id);
+    /* what is constant, or in a file, has been checked */
 
-    if (wrong == NULL
+    if (tlcf->auth.client_id->complex) {
+        wrong = ngx_http_token_check_credential(id);
+    }
+
+    if (wrong == NULL && tlcf->auth.client_id->complex
         && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
         && !tlcf->auth.form
         && ngx_strlchr(id->data, id->data + id->len, ':'))
@@ -246,14 +273,32 @@ ngx_http_token_evaluate_client(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_token_evaluate_value(r, tlcf, tlcf->auth.client_secret,
-                                      &request->secret)
+    if (ngx_http_token_evaluate_secret(r, tlcf, tlcf->auth.client_secret,
+                                       &request->secret)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    wrong = ngx_http_token_check_credential(&request->secret);
+    return tlcf->auth.second_secret
+           ? ngx_http_token_evaluate_secret(r, tlcf, tlcf->auth.second_secret,
+                                            &request->second_secret)
+           : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_secret(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_value_t *value,
+    ngx_str_t *text)
+{
+    char  *wrong;
+
+    if (ngx_http_token_evaluate_value(r, tlcf, value, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    wrong = value->complex ? ngx_http_token_check_credential(text) : NULL;
 
     return ngx_http_token_check_value(r, "token_proxy_client_secret", wrong);
 }
@@ -302,18 +347,19 @@ ngx_http_token_evaluate_body(ngx_http_request_t *r, ngx_pool_t *pool,
     ngx_http_token_request_t *request)
 {
     ngx_uint_t                  i, n;
-    ngx_keyval_t               *kv;
+    ngx_http_token_pair_t      *kv;
     ngx_http_token_param_t     *param;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
 
-    kv = ngx_palloc(pool, (tlcf->params->nelts + 1) * sizeof(ngx_keyval_t));
+    kv = ngx_pcalloc(pool, (tlcf->params->nelts + 1)
+                           * sizeof(ngx_http_token_pair_t));
     if (kv == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_str_set(&kv[0].key, "grant_type");
+    ngx_str_set(&kv[0].name, "grant_type");
     kv[0].value = tlcf->grant_type;
 
     if (ngx_http_token_equals(&tlcf->grant_type, "off")) {
@@ -332,10 +378,14 @@ ngx_http_token_evaluate_body(ngx_http_request_t *r, ngx_pool_t *pool,
             return NGX_ERROR;
         }
 
-        kv[n++].key = param[i].name;
+        kv[n].file = param[i].value.file;
+        kv[n++].name = param[i].name;
     }
 
-    return ngx_http_token_encode_body(pool, request, kv, n);
+    request->params = kv;
+    request->nparams = n;
+
+    return ngx_http_token_encode_body(pool, request);
 }
 
 
@@ -346,13 +396,14 @@ ngx_http_token_refresh_body(ngx_http_request_t *r,
     ngx_int_t                   rc;
     ngx_log_t                  *log;
     ngx_uint_t                  i, n, level;
-    ngx_keyval_t               *kv;
+    ngx_http_token_pair_t      *kv;
     ngx_http_token_param_t     *param;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
 
-    kv = ngx_palloc(r->pool, (tlcf->params->nelts + 3) * sizeof(ngx_keyval_t));
+    kv = ngx_pcalloc(r->pool, (tlcf->params->nelts + 3)
+                              * sizeof(ngx_http_token_pair_t));
     if (kv == NULL) {
         return NGX_ERROR;
     }
@@ -360,13 +411,13 @@ ngx_http_token_refresh_body(ngx_http_request_t *r,
     request->refresh_grant = grant->scope.len ? NGX_HTTP_TOKEN_GRANT_SCOPE
                                               : NGX_HTTP_TOKEN_GRANT_PLAIN;
 
-    ngx_str_set(&kv[0].key, "grant_type");
+    ngx_str_set(&kv[0].name, "grant_type");
     kv[0].value = grant->type;
 
-    ngx_str_set(&kv[1].key, "refresh_token");
+    ngx_str_set(&kv[1].name, "refresh_token");
     kv[1].value = grant->token;
 
-    ngx_str_set(&kv[2].key, "scope");
+    ngx_str_set(&kv[2].name, "scope");
     kv[2].value = grant->scope;
 
     n = 3;
@@ -382,7 +433,8 @@ ngx_http_token_refresh_body(ngx_http_request_t *r,
     for (i = 0; i < tlcf->params->nelts && rc == NGX_OK; i++) {
 
         if (ngx_strncmp(param[i].name.data, "client_", 7) == 0) {
-            kv[n].key = param[i].name;
+            kv[n].name = param[i].name;
+            kv[n].file = param[i].value.file;
             rc = ngx_http_token_evaluate_param(r, tlcf, &param[i],
                                                &kv[n++].value);
         }
@@ -394,7 +446,10 @@ ngx_http_token_refresh_body(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    return ngx_http_token_encode_body(r->pool, request, kv, n);
+    request->params = kv;
+    request->nparams = n;
+
+    return ngx_http_token_encode_body(r->pool, request);
 }
 
 
@@ -409,7 +464,7 @@ ngx_http_token_evaluate_param(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    /* what is constant has been checked */
+    /* what is constant, or in a file, has been checked */
 
     if (tlcf->format != NGX_HTTP_TOKEN_FORMAT_JSON
         || param->value.complex == NULL || ngx_http_token_is_utf8(text))
@@ -428,40 +483,40 @@ ngx_http_token_evaluate_param(ngx_http_request_t *r,
 /* the first parameter is the grant type */
 
 static ngx_int_t
-ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
-    ngx_keyval_t *params, ngx_uint_t nparams)
+ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request)
 {
-    u_char        *p;
-    size_t         len;
-    ngx_uint_t     i, n;
-    ngx_keyval_t  *kv;
+    u_char                 *p;
+    size_t                  len;
+    ngx_uint_t              i, n;
+    ngx_http_token_pair_t  *kv;
 
-    kv = ngx_palloc(pool, (nparams + 2) * sizeof(ngx_keyval_t));
+    kv = ngx_palloc(pool, (request->nparams + 2)
+                          * sizeof(ngx_http_token_pair_t));
     if (kv == NULL) {
         return NGX_ERROR;
     }
 
-    kv[0] = params[0];
+    kv[0] = request->params[0];
     n = 1;
 
     if (ngx_http_token_sends_id(request->tlcf)) {
-        ngx_str_set(&kv[n].key, "client_id");
+        ngx_str_set(&kv[n].name, "client_id");
         kv[n++].value = request->client_id;
     }
 
     if (request->tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
-        ngx_str_set(&kv[n].key, "client_secret");
+        ngx_str_set(&kv[n].name, "client_secret");
         kv[n++].value = request->secret;
     }
 
-    for (i = 1; i < nparams; i++) {
-        kv[n++] = params[i];
+    for (i = 1; i < request->nparams; i++) {
+        kv[n++] = request->params[i];
     }
 
     len = 1;
 
     for (i = 0; i < n; i++) {
-        len += ngx_http_token_form_encode(NULL, &kv[i].key)
+        len += ngx_http_token_form_encode(NULL, &kv[i].name)
                + ngx_http_token_form_encode(NULL, &kv[i].value)
                + sizeof("=&") - 1;
     }
@@ -485,7 +540,7 @@ ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
             *p++ = '&';
         }
 
-        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].key);
+        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].name);
         *p++ = '=';
         p = (u_char *) ngx_http_token_form_encode(p, &kv[i].value);
     }
@@ -493,4 +548,153 @@ ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request,
     request->body.len = p - request->body.data;
 
     return NGX_OK;
+}
+
+
+/* whether something that is sent is in a file that is read again */
+
+static ngx_uint_t
+ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    if (tlcf->auth.client_id && tlcf->auth.client_id->file) {
+        return 1;
+    }
+
+    if (ngx_http_token_uses_secret(tlcf) && tlcf->auth.client_secret->file) {
+        return 1;
+    }
+
+    if (tlcf->auth.second_secret && tlcf->auth.second_secret->file) {
+        return 1;
+    }
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (param[i].value.file) {
+            return 1;
+        }
+    }
+
+    return ngx_http_token_claims_have_file(tlcf);
+}
+
+
+ngx_http_token_request_t *
+ngx_http_token_complete_request(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t secret)
+{
+    ngx_http_token_request_t   *sent;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    if (!tlcf->deferred) {
+        return request;
+    }
+
+    sent = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+    if (sent == NULL) {
+        return NULL;
+    }
+
+    *sent = *request;
+
+    sent->params = ngx_http_token_read_pairs(r, sent->params, sent->nparams);
+
+    if (sent->params == NULL
+        || ngx_http_token_read_client(r, sent, secret) != NGX_OK
+        || ngx_http_token_encode_body(r->pool, sent) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
+        && ngx_http_token_basic_value(r->pool, &sent->client_id, &sent->secret,
+                                      tlcf->auth.form, &sent->authorization)
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (tlcf->auth.grant_alg == NULL) {
+        return sent;
+    }
+
+    sent->claim_values = ngx_http_token_read_pairs(r, sent->claim_values,
+                                                   sent->nclaim_values);
+
+    if (sent->claim_values == NULL
+        || ngx_http_token_write_claims(r->pool, sent->claim_values,
+                                       sent->nclaim_values, &sent->claims)
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return sent;
+}
+
+
+static ngx_int_t
+ngx_http_token_read_client(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_uint_t secret)
+{
+    ngx_http_token_value_t      *value;
+    ngx_http_token_auth_conf_t  *auth;
+
+    auth = &request->tlcf->auth;
+
+    if (auth->client_id && auth->client_id->file
+        && ngx_http_token_watch_text(auth->client_id->file, r,
+                                     &request->client_id)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (!ngx_http_token_uses_secret(request->tlcf)) {
+        return NGX_OK;
+    }
+
+    value = auth->client_secret;
+
+    if (secret == NGX_HTTP_TOKEN_SECOND_SECRET) {
+        value = auth->second_secret;
+        request->secret = request->second_secret;
+    }
+
+    return value->file
+           ? ngx_http_token_watch_text(value->file, r, &request->secret)
+           : NGX_OK;
+}
+
+
+static ngx_http_token_pair_t *
+ngx_http_token_read_pairs(ngx_http_request_t *r, ngx_http_token_pair_t *pairs,
+    ngx_uint_t n)
+{
+    ngx_uint_t              i;
+    ngx_http_token_pair_t  *kv;
+
+    kv = ngx_palloc(r->pool, n * sizeof(ngx_http_token_pair_t));
+    if (kv == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(kv, pairs, n * sizeof(ngx_http_token_pair_t));
+
+    for (i = 0; i < n; i++) {
+        if (kv[i].file
+            && ngx_http_token_watch_text(kv[i].file, r, &kv[i].value)
+               != NGX_OK)
+        {
+            return NULL;
+        }
+    }
+
+    return kv;
 }

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_token_fetch_members(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t **members);
 static void ngx_http_token_fetch_refused(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
+static ngx_uint_t ngx_http_token_client_refused(
+    ngx_http_token_fetch_t *fetch, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_has_path(ngx_http_token_loc_conf_t *tlcf,
     char *name);
 static ngx_uint_t ngx_http_token_refusal_outcome(
@@ -251,6 +253,20 @@ ngx_http_token_fetch_refused(ngx_http_request_t *r,
         fetch->retry_after = ngx_http_token_retry_after(fetch->subrequest);
     }
 
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
+
+    if (fetch->other && ngx_http_token_client_refused(fetch, members)) {
+        ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+                      "token endpoint \"%V\" answered %ui to the %s client "
+                      "secret, the other one is tried", &endpoint,
+                      fetch->upstream_status,
+                      (fetch->secret == NGX_HTTP_TOKEN_FIRST_SECRET)
+                          ? "first" : "second");
+
+        fetch->try_other = 1;
+        return;
+    }
+
     /* a mistake of the client's is no error of this server */
 
     level = (fetch->outcome == NGX_HTTP_TOKEN_BAD_GRANT
@@ -258,11 +274,30 @@ ngx_http_token_fetch_refused(ngx_http_request_t *r,
             ? NGX_LOG_INFO : NGX_LOG_ERR;
 
     said = ngx_http_token_endpoint_said(r, fetch, body, members);
-    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
 
     ngx_log_error(level, r->connection->log, 0,
                   "token endpoint \"%V\" answered %ui%s",
                   &endpoint, fetch->upstream_status, said);
+}
+
+
+/* RFC 6749 5.2: another secret may be the right one */
+
+static ngx_uint_t
+ngx_http_token_client_refused(ngx_http_token_fetch_t *fetch,
+    ngx_array_t *members)
+{
+    ngx_http_token_member_t  *error;
+
+    if (fetch->upstream_status == NGX_HTTP_UNAUTHORIZED) {
+        return 1;
+    }
+
+    error = members ? ngx_http_token_json_find(members, "error") : NULL;
+
+    return (fetch->upstream_status < NGX_HTTP_INTERNAL_SERVER_ERROR
+            && error && error->is_string
+            && ngx_http_token_member_is(error, "invalid_client"));
 }
 
 

@@ -55,7 +55,11 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
             return ngx_http_token_value_complex(cf, pos, &rest, value);
         }
 
-        rv = ngx_http_token_value_file(cf, pos, &rest, &value->text);
+        rv = ngx_http_token_value_file(cf, pos, &rest, &value->file);
+
+        if (rv == NGX_CONF_OK) {
+            value->text = value->file->text;
+        }
 
     } else if (ngx_strncmp(arg->data, "literal:", 8) == 0) {
         value->text.len = arg->len - 8;
@@ -196,7 +200,7 @@ ngx_http_token_environment_debug_restore(ngx_cycle_t *cycle)
 
 char *
 ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_str_t *path, ngx_str_t *text)
+    ngx_str_t *path, ngx_http_token_watch_t **watch)
 {
     ngx_str_t              name, *directive;
     ngx_http_token_read_t  file;
@@ -232,9 +236,9 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
                            &name, directive);
     }
 
-    *text = file.text;
+    *watch = ngx_http_token_watch_create(cf, &name, &file);
 
-    return NGX_CONF_OK;
+    return *watch ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -557,7 +561,7 @@ ngx_http_token_evaluate_value(ngx_http_request_t *r,
     ngx_str_t *text)
 {
     if (value->complex == NULL) {
-        *text = value->text;
+        *text = value->file ? value->file->name : value->text;
         return NGX_OK;
     }
 

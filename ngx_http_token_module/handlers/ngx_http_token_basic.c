@@ -250,12 +250,19 @@ ngx_http_token_basic_password(ngx_http_request_t *r,
 
     *usable = 1;
 
-    if (user->password == NULL) {
+    if (user->file) {
+
+        if (ngx_http_token_watch_text(user->file, r, &password) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (user->password == NULL) {
         ngx_memcpy(digest, user->password_digest, NGX_HTTP_TOKEN_DIGEST_LEN);
         return NGX_OK;
-    }
 
-    if (ngx_http_token_secret_value(r, user->password, &password) != NGX_OK) {
+    } else if (ngx_http_token_secret_value(r, user->password, &password)
+               != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -39,6 +39,7 @@ static void ngx_http_token_metric_requests(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_endpoint(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_fetches(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_duration(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_secrets(ngx_http_token_series_t *s);
 
 
 static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
@@ -71,6 +72,12 @@ static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
       ngx_http_token_metric_endpoint },
     { "token_proxy_fetching", "gauge",
       "Calls of a token endpoint that go on, for the cache.", 1,
+      ngx_http_token_metric_endpoint },
+    { "token_proxy_client_secret_tokens", "gauge",
+      "Valid tokens, by which of two client secrets has fetched them.", 1,
+      ngx_http_token_metric_secrets },
+    { "token_proxy_client_secret_retries_total", "counter",
+      "Calls of a token endpoint with the other of two client secrets.", 1,
       ngx_http_token_metric_endpoint },
     { NULL, NULL, NULL, 0, NULL }
 };
@@ -182,6 +189,11 @@ ngx_http_token_metric_endpoint(ngx_http_token_series_t *s)
     if (ngx_strcmp(name, "token_proxy_refreshes_total") == 0) {
         value = s->endpoint->renewals;
 
+    } else if (ngx_strcmp(name, "token_proxy_client_secret_retries_total")
+               == 0)
+    {
+        value = s->endpoint->retries;
+
     } else if (ngx_strcmp(name, "token_proxy_tokens") == 0) {
         value = s->state->tokens;
 
@@ -242,6 +254,16 @@ ngx_http_token_metric_duration(ngx_http_token_series_t *s)
                                s->endpoint->duration / 1000,
                                s->endpoint->duration % 1000);
     ngx_http_token_metric_line(s, "_count", "} %ui\n", count);
+}
+
+
+static void
+ngx_http_token_metric_secrets(ngx_http_token_series_t *s)
+{
+    char  *line = ",secret=\"%s\"} %ui\n";
+
+    ngx_http_token_metric_line(s, "", line, "first", s->state->secrets[0]);
+    ngx_http_token_metric_line(s, "", line, "second", s->state->secrets[1]);
 }
 
 

@@ -198,6 +198,10 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 
+            if (tn->secret) {
+                state->secrets[tn->secret - 1]++;
+            }
+
             if (state->earliest == 0 || tn->stored->expires < state->earliest)
             {
                 state->earliest = tn->stored->expires;
@@ -305,6 +309,9 @@ ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
                          (int64_t) (state->earliest - view->now) / 1000);
     }
 
-    return ngx_slprintf(p, last, "\"backoff_entries\":%ui,\"fetching\":%ui}",
-                        state->backoffs, state->fetching);
+    return ngx_slprintf(p, last, "\"backoff_entries\":%ui,\"fetching\":%ui,"
+                        "\"client_secret_tokens\":{\"first\":%ui,"
+                        "\"second\":%ui},\"client_secret_retries\":%ui}",
+                        state->backoffs, state->fetching, state->secrets[0],
+                        state->secrets[1], endpoint->retries);
 }

@@ -19,6 +19,9 @@ package Token::Endpoint;
 #     body        instead of the JSON; %d stands for N
 #     delay       seconds before it is sent
 #     pause       seconds between the first half of its bytes and the second
+#     secrets     [secret, ...]: with another one of the client, in a Basic
+#                 header or the form, or another client assertion, the answer is
+#                 401 and "invalid_client"
 #     close       1: the connection is closed in place of an answer
 #     truncate    1: half of the body is sent, and the connection closed
 #     raw         bytes to send instead of everything; the connection is closed
@@ -29,6 +32,7 @@ use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
+use MIME::Base64 qw(decode_base64);
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 use Time::HiRes qw(time);
@@ -160,6 +164,8 @@ sub serve {
                     my $how = { %answer, %{ shift @next // {} } };
 
                     push @{ $state{requests} }, $request;
+                    refuse($how, $request) if $how->{secrets};
+
                     my ($bytes, $close) = bytes($how, $n);
                     my $at = time + ($how->{delay} // 0);
 
@@ -206,6 +212,23 @@ sub request {
 
     return undef if length $$input < $size;
     return substr $$input, 0, $size, '';
+}
+
+
+# Makes the answer a refusal, if the client has none of the secrets.
+sub refuse {
+    my ($how, $request) = @_;
+    my ($basic) = $request =~ /^Authorization: Basic (\S+)/m;
+    my ($form) = $request =~ /client_(?:secret|assertion)=([^&]*)/;
+    my $secret = defined $basic ? decode_base64($basic) =~ s/^[^:]*://r
+        : ($form // '') =~ s/%(..)/chr hex $1/egr;
+
+    if (!grep { $_ eq $secret } @{ $how->{secrets} }) {
+        $how->{status} = 401;
+        $how->{body} = '{"error":"invalid_client"}';
+    }
+
+    return;
 }
 
 

@@ -11,6 +11,7 @@ package Token::Server;
 #         env     => { KEY => 'k' },   # added to the environment at the start
 #         listen  => 'reuseport',      # more of the "listen" directive
 #         connections => 4096,         # of a worker (1024)
+#         user    => 'nobody',         # of the workers, if root starts it (root)
 #     );
 #     $nginx->start;
 #     $nginx->get('/token');           # as HTTP::Tiny: {status, headers, content},
@@ -46,6 +47,7 @@ sub new {
     my $self = bless {
         workers => 1, main => '', http => '', server => '', env => {},
         log_level => 'debug', listen => '', connections => 1024,
+        user => 'root',
         port => free_port(), dir => work_dir(),
         owner => $$,
     }, $class;
@@ -70,7 +72,7 @@ sub configure {
 
     $self->{$_} = $options{$_} for keys %options;
 
-    my $user = $> == 0 ? 'user root;' : '';
+    my $user = $> == 0 ? "user $self->{user};" : '';
     my $temp = join ' ', map { "$_\_temp_path $self->{dir}/$_;" }
         qw(client_body proxy fastcgi uwsgi scgi);
 
