@@ -198,6 +198,7 @@ typedef struct {
     ngx_str_t                       header;
     ngx_str_t                       scheme;   /* with its space, if any */
     ngx_array_t                    *retry;    /* ngx_uint_t, or NULL */
+    ngx_uint_t                      non_idempotent;  /* with any method */
 
     /* made when the configuration has been read */
 

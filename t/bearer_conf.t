@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 100;
+use Test::More tests => 112;
 use Token::Cache;
 use Token::Server;
 
@@ -55,7 +55,9 @@ for (
         qw(Host content-length Connection Transfer-Encoding)),
     (map { ["location / { token_proxy_bearer_retry $_; }",
         qr/takes on, off, or statuses from 400 to 499/] }
-        '200', '500', 'x', 'on off', '401 off', '-1', '401 401x'),
+        '200', '500', 'x', 'on off', '401 off', '-1', '401 401x',
+        'non_idempotent', 'off non_idempotent', 'non_idempotent on',
+        'on non_idempotent non_idempotent', 'on 401 non_idempotent'),
     ["location / { token_proxy_bearer_retry 401 401; }", qr/twice/],
     ["location / { token_proxy_bearer_retry on; token_proxy_bearer_retry on; }",
         qr/is duplicate/],
@@ -83,6 +85,8 @@ for (
     "location / { token_proxy_bearer /token; fastcgi_param HTTP_AUTHORIZATION x; "
         . "$pass }",
     'location / { token_proxy_bearer_retry 401 403; }',
+    'location / { token_proxy_bearer_retry 401 403 non_idempotent; }',
+    'location / { token_proxy_bearer_retry on non_idempotent; }',
     'location / { token_proxy_bearer_header X_Token; }',
     'location / { token_proxy_bearer_header X-Token ""; }',
     'token_proxy_bearer /token;',

@@ -17,7 +17,7 @@ use Token::Util qw($NGINX $ROOT free_port need_npm slurp spew work_dir);
 
 plan(skip_all => 'nginx has no HTTP/2') if `$NGINX -V 2>&1` !~ /--with-http_v2_module/;
 need_npm('@grpc/grpc-js');
-plan(tests => 205);
+plan(tests => 214);
 
 my $dir = work_dir();
 my $raw = raw_server();
@@ -76,6 +76,12 @@ END
             grpc_pass                 grpc://127.0.0.1:$raw;
         }
 
+        location /again/ {
+            token_proxy_bearer        /token;
+            token_proxy_bearer_retry  on non_idempotent;
+            grpc_pass                 grpc://127.0.0.1:$raw;
+        }
+
         location /http/ {
             token_proxy_bearer  /token;
             proxy_pass          http://127.0.0.1:@{[ $api->port ]};
@@ -96,6 +102,7 @@ END
         ['/if/x?x=1', '... in an "if"', [200, [16]], 1],
         ['/call/x', 'HTTP status 401', [401, []], 1],
         ['/call/x', 'HTTP status 401 and another grpc-status', [401, [0]], 1],
+        ['/again/x', 'grpc-status 16, with non_idempotent', [200, [16]], 1],
         ['/403/x', 'grpc-status 7, for 403', [200, [7]], 1],
         ['/call/x', 'grpc-status 7, for 401', [200, [7]], 0],
         ['/403/x', 'grpc-status 16, for 403', [200, [16]], 0],

@@ -147,17 +147,23 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
 
     ngx_int_t    n;
     ngx_str_t   *value;
-    ngx_uint_t   i, k, *status;
+    ngx_uint_t   i, k, nelts, *status;
 
     if (tlcf->bearer.retry != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
+    nelts = cf->args->nelts;
 
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+    if (nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
         tlcf->bearer.retry = NULL;
         return NGX_CONF_OK;
+    }
+
+    if (nelts > 2 && ngx_strcmp(value[nelts - 1].data, "non_idempotent") == 0) {
+        tlcf->bearer.non_idempotent = 1;
+        nelts--;
     }
 
     tlcf->bearer.retry = ngx_array_create(cf->pool, 2, sizeof(ngx_uint_t));
@@ -165,9 +171,9 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
-    for (i = 1; i < cf->args->nelts; i++) {
+    for (i = 1; i < nelts; i++) {
 
-        if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "on") == 0) {
+        if (nelts == 2 && ngx_strcmp(value[1].data, "on") == 0) {
             n = NGX_HTTP_UNAUTHORIZED;
 
         } else {
@@ -175,7 +181,8 @@ ngx_http_token_set_bearer_retry(ngx_conf_t *cf, ngx_command_t *cmd,
         }
 
         if (n < 400 || n > 499) {
-            return "takes on, off, or statuses from 400 to 499";
+            return "takes on, off, or statuses from 400 to 499, "
+                   "and then perhaps non_idempotent";
         }
 
         status = tlcf->bearer.retry->elts;
@@ -240,6 +247,10 @@ ngx_http_token_bearer_merge(ngx_conf_t *cf, ngx_http_token_bearer_conf_t *prev,
     }
 
     ngx_strlow(conf->lowcase, conf->header.data, conf->header.len);
+
+    if (conf->retry == NGX_CONF_UNSET_PTR) {
+        conf->non_idempotent = prev->non_idempotent;
+    }
 
     ngx_conf_merge_ptr_value(conf->retry, prev->retry, NGX_CONF_UNSET_PTR);
 

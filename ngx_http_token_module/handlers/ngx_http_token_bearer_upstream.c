@@ -596,12 +596,37 @@ ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
 }
 
 
-/* safe methods without a body */
+/*
+ * Safe methods without a body, unless more is configured: then all that has not
+ * been sent while it was read, as grpc_pass always does.
+ *
+ * A body that has been read is there for another upstream: each module sends
+ * copies of the buffers in r->request_body->bufs, whose places in memory and in
+ * the temporary file stay as they are (ngx_http_proxy_create_request() and its
+ * likes, nginx 1.22.1 to 1.31.5), and the file is closed when a response is
+ * sent on, not before.  ngx_http_read_client_request_body() does nothing when
+ * it is called again.
+ */
 
 static ngx_uint_t
 ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
 {
-    ngx_chain_t  *cl;
+    ngx_chain_t                *cl;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    /* the buffers of a body that is sent while it is read are used again */
+
+    if (r->request_body_no_buffering
+        && (r->headers_in.content_length_n > 0 || r->headers_in.chunked))
+    {
+        return 0;
+    }
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->bearer.non_idempotent && !tlcf->bearer.grpc) {
+        return 1;
+    }
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS))) {
         return 0;
@@ -623,10 +648,7 @@ ngx_http_token_bearer_repeatable(ngx_http_request_t *r)
         }
     }
 
-    /* the buffers of a body that is sent while it is read are used again */
-
-    return !(r->request_body_no_buffering
-             && (r->headers_in.content_length_n > 0 || r->headers_in.chunked));
+    return 1;
 }
 
 

@@ -3,12 +3,16 @@ package Token::Peer;
 # Applications behind fastcgi_pass and uwsgi_pass: they answer with what they
 # were given, a NAME=VALUE a line.
 #
+# A body is one more: "BODY=length MD5". The parameter REFUSE of FastCGI is the
+# MD5 of the Authorization that is answered with 401.
+#
 #     my $peer = Token::Peer->fastcgi;    # or uwsgi
 #     $peer->port;
 
 use strict;
 use warnings;
 
+use Digest::MD5 qw(md5_hex);
 use IO::Socket::INET;
 use POSIX ();
 
@@ -71,7 +75,8 @@ sub take {
 
 sub serve_fastcgi {
     my ($client) = @_;
-    my ($params, $text) = ('', '');
+    my ($params, $body, $text) = ('', '', '');
+    my %value = (REFUSE => 'none', HTTP_AUTHORIZATION => '');
 
     while (1) {
         my (undef, $type, undef, $length, $padding) = unpack 'CCnnC',
@@ -80,6 +85,7 @@ sub serve_fastcgi {
 
         take($client, $padding);
         $params .= $content if $type == 4;
+        $body .= $content if $type == 5;
         last if $type == 5 && !$length;
     }
 
@@ -93,9 +99,13 @@ sub serve_fastcgi {
         my $name = substr $params, 0, $length[0], '';
         my $value = substr $params, 0, $length[1], '';
         $text .= "$name=$value\n";
+        $value{$name} = $value;
     }
 
-    my $out = "Content-Type: text/plain\r\n\r\n$text";
+    $text .= 'BODY=' . length($body) . ' ' . md5_hex($body) . "\n" if length $body;
+
+    my $status = $value{REFUSE} eq md5_hex($value{HTTP_AUTHORIZATION}) ? 401 : 200;
+    my $out = "Status: $status\r\nContent-Type: text/plain\r\n\r\n$text";
 
     syswrite $client, pack('CCnnCC', 1, 6, 1, length $out, 0, 0) . $out
         . pack('CCnnCC', 1, 6, 1, 0, 0, 0)
