@@ -25,6 +25,13 @@
 #define NGX_HTTP_TOKEN_AUTH_NONE            2
 #define NGX_HTTP_TOKEN_CLIENT_SECRET_JWT    3
 #define NGX_HTTP_TOKEN_PRIVATE_KEY_JWT      4
+#define NGX_HTTP_TOKEN_CLIENT_ASSERTION     5
+
+
+/* RFC 7523 2.2 */
+
+#define NGX_HTTP_TOKEN_JWT_ASSERTION                                          \
+    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 /* RFC 7523 2.1 */
@@ -151,6 +158,8 @@ typedef struct {
     ngx_http_token_value_t         *client_id;
     ngx_http_token_value_t         *client_secret;
     ngx_http_token_value_t         *second_secret;  /* or NULL */
+    ngx_http_token_value_t         *assertion;  /* that another has made */
+    ngx_str_t                       assertion_type;
     ngx_uint_t                      method;
     ngx_uint_t                      form;     /* encoding=form */
     ngx_uint_t                      encoding; /* encoding= was written */
@@ -248,6 +257,7 @@ typedef struct {
     ngx_str_t                       client_id;
     ngx_str_t                       secret;         /* never to be logged */
     ngx_str_t                       second_secret;
+    ngx_str_t                       assertion;      /* that is not made here */
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */

@@ -12,7 +12,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64);
-use Test::More tests => 160;
+use Test::More tests => 164;
 use Token::Cert;
 use Token::Daemon;
 use Token::Endpoint;
@@ -42,7 +42,8 @@ sub recipe {
 
     $nginx = Token::Server->new(env => {
         CONSUMER_KEY => 'my-key', CONSUMER_SECRET => 'my-secret',
-        KIOSK_PASSWORD => 'kiosk-pw', ALICE_PASSWORD => 'alice-pw' });
+        KIOSK_PASSWORD => 'kiosk-pw', ALICE_PASSWORD => 'alice-pw',
+        AZURE_CLIENT_ID => 'my-app' });
     $port = free_port();
 
     push @replace, 'https://session.voxeet.com/v1/oauth2/token',
@@ -320,6 +321,35 @@ is($nginx->get('/azure')->{status}, 200, 'Azure: a token') for 1, 2;
 is($endpoint->calls - $calls, 1, 'Azure: it is cached by a lifetime that is a string');
 like(($endpoint->requests)[-1], qr{^GET /metadata/identity/oauth2/token\?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement\.azure\.com%2F HTTP.*\r\nMetadata: true\r}s,
     'Azure: what it wants is sent');
+$endpoint->answer;
+
+# what Kubernetes mounts: the file is a link, and a directory is swapped
+sub projected {
+    my ($version, $token) = @_;
+
+    mkdir "$dir/$version" or die "$version: $!\n";
+    chmod 0600, spew("$dir/$version/azure-identity-token", $token);
+    symlink $version, "$dir/..new" or die;
+    rename "$dir/..new", "$dir/..data" or die;
+}
+
+projected('..1', 'eyJ.pod.1');
+symlink '..data/azure-identity-token', "$dir/azure-identity-token" or die;
+$endpoint->answer(secrets => ['eyJ.pod.1', 'eyJ.pod.2'], expires_in => 2);
+recipe('A workload identity of Entra',
+    'https://login.microsoftonline.com/TENANT/oauth2/v2.0/token', $endpoint->url,
+    '/var/run/secrets/azure/tokens', $dir);
+like(get()->{content}, qr/^\{"access_token":"AT-\d+","expires_in":\d\}$/, 'Entra: a token');
+is(((split /\r\n\r\n/, ($endpoint->requests)[-1])[1]),
+    'grant_type=client_credentials&client_id=my-app'
+    . '&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer'
+    . '&client_assertion=eyJ.pod.1&scope=https%3A%2F%2Fgraph.microsoft.com%2F.default',
+    'Entra: what is sent');
+projected('..2', 'eyJ.pod.2');
+ok(&wait_for(sub { get(); ($endpoint->requests)[-1] =~ /client_assertion=eyJ\.pod\.2&/ }, 10),
+    'Entra: a token that Kubernetes has replaced is sent');
+$endpoint->answer(secrets => ['eyJ.pod.2'], expires_in => 2);
+is(get()->{status}, 200, 'Entra: and the old one is not needed');
 $endpoint->answer;
 
 recipe('An endpoint with names of its own',

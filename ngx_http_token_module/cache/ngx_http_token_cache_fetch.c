@@ -136,6 +136,7 @@ ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
         offsetof(ngx_http_token_request_t, client_id),
         offsetof(ngx_http_token_request_t, secret),
         offsetof(ngx_http_token_request_t, second_secret),
+        offsetof(ngx_http_token_request_t, assertion),
         offsetof(ngx_http_token_request_t, audience),
         offsetof(ngx_http_token_request_t, claims)
     };

@@ -39,6 +39,7 @@ static ngx_conf_enum_t  ngx_http_token_auth_methods[] = {
     { ngx_string("client_secret_post"), NGX_HTTP_TOKEN_CLIENT_SECRET_POST },
     { ngx_string("client_secret_jwt"), NGX_HTTP_TOKEN_CLIENT_SECRET_JWT },
     { ngx_string("private_key_jwt"), NGX_HTTP_TOKEN_PRIVATE_KEY_JWT },
+    { ngx_string("client_assertion"), NGX_HTTP_TOKEN_CLIENT_ASSERTION },
     { ngx_string("none"), NGX_HTTP_TOKEN_AUTH_NONE },
     { ngx_null_string, 0 }
 };
@@ -401,6 +402,7 @@ ngx_http_token_auth_create(ngx_http_token_auth_conf_t *conf)
     conf->client_id = NGX_CONF_UNSET_PTR;
     conf->client_secret = NGX_CONF_UNSET_PTR;
     conf->method = NGX_CONF_UNSET_UINT;
+    conf->assertion = NGX_CONF_UNSET_PTR;
     conf->private_key = NGX_CONF_UNSET_PTR;
     conf->certificate = NGX_CONF_UNSET_PTR;
 }
@@ -417,6 +419,12 @@ ngx_http_token_auth_merge(ngx_conf_t *cf, ngx_http_token_auth_conf_t *prev,
     }
 
     ngx_conf_merge_ptr_value(conf->client_secret, prev->client_secret, NULL);
+
+    if (conf->assertion == NGX_CONF_UNSET_PTR) {
+        conf->assertion_type = prev->assertion_type;
+    }
+
+    ngx_conf_merge_ptr_value(conf->assertion, prev->assertion, NULL);
 
     if (conf->method == NGX_CONF_UNSET_UINT) {
         conf->form = prev->form;
@@ -485,6 +493,16 @@ ngx_http_token_auth_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     } else if (tlcf->auth.grant_alg == NULL) {
         tlcf->auth.audience = NULL;
+    }
+
+    if (tlcf->auth.method != NGX_HTTP_TOKEN_CLIENT_ASSERTION) {
+        tlcf->auth.assertion = NULL;
+
+    } else if (tlcf->auth.assertion == NULL) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->pos, 0,
+                           "\"token_proxy_auth_method client_assertion\" "
+                           "needs \"token_proxy_client_assertion\"");
+        return NGX_CONF_ERROR;
     }
 
     if (ngx_http_token_check_certificate(cf, tlcf) != NGX_CONF_OK) {

@@ -153,6 +153,42 @@ ngx_http_token_set_client_secret(ngx_conf_t *cf, ngx_command_t *cmd,
 
 
 char *
+ngx_http_token_set_client_assertion(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    ngx_str_t             *value;
+    ngx_http_token_pos_t   pos;
+
+    if (tlcf->auth.assertion != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    pos = ngx_http_token_conf_pos(cf);
+
+    ngx_str_set(&tlcf->auth.assertion_type, NGX_HTTP_TOKEN_JWT_ASSERTION);
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strncmp(value[2].data, "type=", 5) != 0 || value[2].len == 5) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" in \"%V\"",
+                               &value[2], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+
+        tlcf->auth.assertion_type.data = value[2].data + 5;
+        tlcf->auth.assertion_type.len = value[2].len - 5;
+    }
+
+    return ngx_http_token_compile_credential(cf, &pos, &value[1],
+                                             &tlcf->auth.assertion);
+}
+
+
+char *
 ngx_http_token_compile_credential(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t **field)
 {

@@ -293,9 +293,13 @@ ngx_http_token_check_client(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     ngx_uint_t               needed;
     ngx_http_token_value_t  *id;
 
-    /* a public client may have no id, and metadata services know none */
+    /*
+     * a public client may have no id, metadata services know none, and
+     * an assertion names the client
+     */
 
-    needed = (conf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
+    needed = ((conf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
+               && conf->auth.method != NGX_HTTP_TOKEN_CLIENT_ASSERTION)
               || (conf->auth.grant_alg && ngx_http_token_claims_need_id(conf)));
 
     if (conf->auth.client_id == NULL

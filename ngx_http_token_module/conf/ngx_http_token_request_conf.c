@@ -383,6 +383,7 @@ ngx_http_token_is_own_param(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
         || ngx_http_token_equals(name, "client_assertion_type"))
     {
         return (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_JWT
+                || tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_ASSERTION
                 || tlcf->auth.method == NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
     }
 

@@ -92,6 +92,28 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
+ * Makes the body of a caller's refresh grant, of a request that has been
+ * evaluated.  Returns as ngx_http_token_evaluate() does.
+ */
+ngx_int_t ngx_http_token_refresh_body(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_http_token_grant_t *grant);
+
+
+/* ngx_http_token_complete.c */
+
+ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* Whether the client's id is one of the parameters. */
+ngx_uint_t ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Makes the body of the parameters, of which the first is the grant type.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
+    ngx_http_token_request_t *request);
+
+/*
  * The request with what is in the files that it names, and with the first or
  * the second secret, in r->pool, or the request itself, if it has nothing of
  * the kind.  Returns NULL after an error message.
@@ -99,18 +121,6 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
 ngx_http_token_request_t *ngx_http_token_complete_request(
     ngx_http_request_t *r, ngx_http_token_request_t *request,
     ngx_uint_t secret);
-
-/*
- * Makes the body of a caller's refresh grant, of a request that has been
- * evaluated.  Returns as ngx_http_token_evaluate() does.
- */
-ngx_int_t ngx_http_token_refresh_body(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_http_token_grant_t *grant);
-
-ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
-
-/* Whether the client's id is one of the parameters. */
-ngx_uint_t ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_format.c */

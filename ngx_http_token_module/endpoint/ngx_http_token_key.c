@@ -194,6 +194,11 @@ ngx_http_token_key_files(u_char *p, ngx_http_token_loc_conf_t *tlcf)
                                        auth->client_secret->file);
     }
 
+    if (auth->assertion) {
+        len += ngx_http_token_key_file(&p, "assertion", &none,
+                                       auth->assertion->file);
+    }
+
     if (auth->second_secret) {
         len += ngx_http_token_key_file(&p, "second", &none,
                                        auth->second_secret->file);

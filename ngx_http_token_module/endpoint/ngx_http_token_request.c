@@ -26,45 +26,8 @@ static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
 static ngx_int_t ngx_http_token_evaluate_param(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_param_t *param,
     ngx_str_t *text);
-static ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
-    ngx_http_token_request_t *request);
 static ngx_uint_t ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf);
-static ngx_int_t ngx_http_token_read_client(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_uint_t secret);
-static ngx_http_token_pair_t *ngx_http_token_read_pairs(ngx_http_request_t *r,
-    ngx_http_token_pair_t *pairs, ngx_uint_t n);
-
-
-/* whether a request is authenticated by the client's secret */
-
-ngx_uint_t
-ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
-{
-    return (tlcf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
-            && tlcf->auth.method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
-}
-
-
-/*
- * RFC 7521 4.1: a grant's assertion names the client, so there is no need of
- * an id beside it
- */
-
-ngx_uint_t
-ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf)
-{
-    switch (tlcf->auth.method) {
-
-    case NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC:
-        return 0;
-
-    case NGX_HTTP_TOKEN_AUTH_NONE:
-        return (tlcf->auth.client_id != NULL && tlcf->auth.grant_alg == NULL);
-
-    default:
-        return 1;
-    }
-}
+static ngx_uint_t ngx_http_token_is_file(ngx_http_token_value_t *value);
 
 
 char *
@@ -91,7 +54,9 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
                || tlcf->auth.client_id->complex == NULL)
               && (!secret || tlcf->auth.client_secret->complex == NULL)
               && (tlcf->auth.second_secret == NULL
-                  || tlcf->auth.second_secret->complex == NULL));
+                  || tlcf->auth.second_secret->complex == NULL)
+              && (tlcf->auth.assertion == NULL
+                  || tlcf->auth.assertion->complex == NULL));
 
     tlcf->deferred = (ngx_http_token_has_files(tlcf)
                       || tlcf->auth.second_secret != NULL);
@@ -113,6 +78,11 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         (void) ngx_http_token_evaluate_value(NULL, tlcf,
                                              tlcf->auth.second_secret,
                                              &request->second_secret);
+    }
+
+    if (client && tlcf->auth.assertion) {
+        (void) ngx_http_token_evaluate_value(NULL, tlcf, tlcf->auth.assertion,
+                                             &request->assertion);
     }
 
     if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
@@ -195,6 +165,11 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
     if (rc == NGX_OK) {
         rc = ngx_http_token_evaluate_client(r, request);
+    }
+
+    if (rc == NGX_OK && tlcf->auth.assertion) {
+        rc = ngx_http_token_evaluate_secret(r, tlcf, tlcf->auth.assertion,
+                                            &request->assertion);
     }
 
     if (rc == NGX_OK && tlcf->auth.audience) {
@@ -300,7 +275,10 @@ ngx_http_token_evaluate_secret(ngx_http_request_t *r,
 
     wrong = value->complex ? ngx_http_token_check_credential(text) : NULL;
 
-    return ngx_http_token_check_value(r, "token_proxy_client_secret", wrong);
+    return ngx_http_token_check_value(r, (value == tlcf->auth.assertion)
+                                             ? "token_proxy_client_assertion"
+                                             : "token_proxy_client_secret",
+                                      wrong);
 }
 
 
@@ -480,77 +458,6 @@ ngx_http_token_evaluate_param(ngx_http_request_t *r,
 }
 
 
-/* the first parameter is the grant type */
-
-static ngx_int_t
-ngx_http_token_encode_body(ngx_pool_t *pool, ngx_http_token_request_t *request)
-{
-    u_char                 *p;
-    size_t                  len;
-    ngx_uint_t              i, n;
-    ngx_http_token_pair_t  *kv;
-
-    kv = ngx_palloc(pool, (request->nparams + 2)
-                          * sizeof(ngx_http_token_pair_t));
-    if (kv == NULL) {
-        return NGX_ERROR;
-    }
-
-    kv[0] = request->params[0];
-    n = 1;
-
-    if (ngx_http_token_sends_id(request->tlcf)) {
-        ngx_str_set(&kv[n].name, "client_id");
-        kv[n++].value = request->client_id;
-    }
-
-    if (request->tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_POST) {
-        ngx_str_set(&kv[n].name, "client_secret");
-        kv[n++].value = request->secret;
-    }
-
-    for (i = 1; i < request->nparams; i++) {
-        kv[n++] = request->params[i];
-    }
-
-    len = 1;
-
-    for (i = 0; i < n; i++) {
-        len += ngx_http_token_form_encode(NULL, &kv[i].name)
-               + ngx_http_token_form_encode(NULL, &kv[i].value)
-               + sizeof("=&") - 1;
-    }
-
-    p = ngx_pnalloc(pool, len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    request->body.data = p;
-
-    for (i = 0; i < n; i++) {
-
-        /* RFC 6749 3.2: one without a value is as good as omitted */
-
-        if (kv[i].value.len == 0) {
-            continue;
-        }
-
-        if (p != request->body.data) {
-            *p++ = '&';
-        }
-
-        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].name);
-        *p++ = '=';
-        p = (u_char *) ngx_http_token_form_encode(p, &kv[i].value);
-    }
-
-    request->body.len = p - request->body.data;
-
-    return NGX_OK;
-}
-
-
 /* whether something that is sent is in a file that is read again */
 
 static ngx_uint_t
@@ -559,15 +466,12 @@ ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf)
     ngx_uint_t               i;
     ngx_http_token_param_t  *param;
 
-    if (tlcf->auth.client_id && tlcf->auth.client_id->file) {
-        return 1;
-    }
-
-    if (ngx_http_token_uses_secret(tlcf) && tlcf->auth.client_secret->file) {
-        return 1;
-    }
-
-    if (tlcf->auth.second_secret && tlcf->auth.second_secret->file) {
+    if (ngx_http_token_is_file(tlcf->auth.client_id)
+        || ngx_http_token_is_file(tlcf->auth.assertion)
+        || ngx_http_token_is_file(tlcf->auth.second_secret)
+        || (ngx_http_token_uses_secret(tlcf)
+            && ngx_http_token_is_file(tlcf->auth.client_secret)))
+    {
         return 1;
     }
 
@@ -583,118 +487,8 @@ ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf)
 }
 
 
-ngx_http_token_request_t *
-ngx_http_token_complete_request(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_uint_t secret)
+static ngx_uint_t
+ngx_http_token_is_file(ngx_http_token_value_t *value)
 {
-    ngx_http_token_request_t   *sent;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = request->tlcf;
-
-    if (!tlcf->deferred) {
-        return request;
-    }
-
-    sent = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
-    if (sent == NULL) {
-        return NULL;
-    }
-
-    *sent = *request;
-
-    sent->params = ngx_http_token_read_pairs(r, sent->params, sent->nparams);
-
-    if (sent->params == NULL
-        || ngx_http_token_read_client(r, sent, secret) != NGX_OK
-        || ngx_http_token_encode_body(r->pool, sent) != NGX_OK)
-    {
-        return NULL;
-    }
-
-    if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
-        && ngx_http_token_basic_value(r->pool, &sent->client_id, &sent->secret,
-                                      tlcf->auth.form, &sent->authorization)
-           != NGX_OK)
-    {
-        return NULL;
-    }
-
-    if (tlcf->auth.grant_alg == NULL) {
-        return sent;
-    }
-
-    sent->claim_values = ngx_http_token_read_pairs(r, sent->claim_values,
-                                                   sent->nclaim_values);
-
-    if (sent->claim_values == NULL
-        || ngx_http_token_write_claims(r->pool, sent->claim_values,
-                                       sent->nclaim_values, &sent->claims)
-           != NGX_OK)
-    {
-        return NULL;
-    }
-
-    return sent;
-}
-
-
-static ngx_int_t
-ngx_http_token_read_client(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_uint_t secret)
-{
-    ngx_http_token_value_t      *value;
-    ngx_http_token_auth_conf_t  *auth;
-
-    auth = &request->tlcf->auth;
-
-    if (auth->client_id && auth->client_id->file
-        && ngx_http_token_watch_text(auth->client_id->file, r,
-                                     &request->client_id)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (!ngx_http_token_uses_secret(request->tlcf)) {
-        return NGX_OK;
-    }
-
-    value = auth->client_secret;
-
-    if (secret == NGX_HTTP_TOKEN_SECOND_SECRET) {
-        value = auth->second_secret;
-        request->secret = request->second_secret;
-    }
-
-    return value->file
-           ? ngx_http_token_watch_text(value->file, r, &request->secret)
-           : NGX_OK;
-}
-
-
-static ngx_http_token_pair_t *
-ngx_http_token_read_pairs(ngx_http_request_t *r, ngx_http_token_pair_t *pairs,
-    ngx_uint_t n)
-{
-    ngx_uint_t              i;
-    ngx_http_token_pair_t  *kv;
-
-    kv = ngx_palloc(r->pool, n * sizeof(ngx_http_token_pair_t));
-    if (kv == NULL) {
-        return NULL;
-    }
-
-    ngx_memcpy(kv, pairs, n * sizeof(ngx_http_token_pair_t));
-
-    for (i = 0; i < n; i++) {
-        if (kv[i].file
-            && ngx_http_token_watch_text(kv[i].file, r, &kv[i].value)
-               != NGX_OK)
-        {
-            return NULL;
-        }
-    }
-
-    return kv;
+    return (value && value->file);
 }
