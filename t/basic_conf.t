@@ -163,7 +163,7 @@ token_proxy_auth_basic off;
 --- wrong
 token_proxy_auth_basic tokens;
 token_proxy_auth_basic_user alice $no_such_variable;
---- says: unknown "no_such_variable" variable
+--- says: the value of "token_proxy_auth_basic_user" has a "$" before a name that is no variable's, write "literal:" before a value that is to be taken as it is
 
 
 

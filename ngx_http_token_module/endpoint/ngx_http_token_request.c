@@ -10,6 +10,8 @@
 #include "ngx_http_token_endpoint.h"
 
 
+static ngx_uint_t ngx_http_token_request_init_client(
+    ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_request_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, ngx_uint_t client);
 static ngx_int_t ngx_http_token_evaluate_client(ngx_http_request_t *r,
@@ -33,7 +35,7 @@ static ngx_uint_t ngx_http_token_is_file(ngx_http_token_value_t *value);
 char *
 ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_uint_t                 client, secret;
+    ngx_uint_t                 client;
     ngx_http_token_request_t  *request;
 
     request = &tlcf->request;
@@ -48,42 +50,10 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         request->audience = tlcf->auth.audience->value;
     }
 
-    secret = ngx_http_token_uses_secret(tlcf);
-
-    client = ((tlcf->auth.client_id == NULL
-               || tlcf->auth.client_id->complex == NULL)
-              && (!secret || tlcf->auth.client_secret->complex == NULL)
-              && (tlcf->auth.second_secret == NULL
-                  || tlcf->auth.second_secret->complex == NULL)
-              && (tlcf->auth.assertion == NULL
-                  || tlcf->auth.assertion->complex == NULL));
+    client = ngx_http_token_request_init_client(tlcf);
 
     tlcf->deferred = (ngx_http_token_has_files(tlcf)
                       || tlcf->auth.second_secret != NULL);
-
-    /* what is constant needs no request */
-
-    if (client && tlcf->auth.client_id) {
-        (void) ngx_http_token_evaluate_value(NULL, tlcf, tlcf->auth.client_id,
-                                             &request->client_id);
-    }
-
-    if (client && secret) {
-        (void) ngx_http_token_evaluate_value(NULL, tlcf,
-                                             tlcf->auth.client_secret,
-                                             &request->secret);
-    }
-
-    if (client && tlcf->auth.second_secret) {
-        (void) ngx_http_token_evaluate_value(NULL, tlcf,
-                                             tlcf->auth.second_secret,
-                                             &request->second_secret);
-    }
-
-    if (client && tlcf->auth.assertion) {
-        (void) ngx_http_token_evaluate_value(NULL, tlcf, tlcf->auth.assertion,
-                                             &request->assertion);
-    }
 
     if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
         && ngx_http_token_basic_value(cf->pool, &request->client_id,
@@ -115,6 +85,50 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* returns 1 if all of the client's values are constant, which need no request */
+
+static ngx_uint_t
+ngx_http_token_request_init_client(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_request_t    *request;
+    ngx_http_token_auth_conf_t  *auth;
+
+    struct {
+        ngx_http_token_value_t  *value;
+        ngx_str_t               *text;
+    } parts[4];
+
+    auth = &tlcf->auth;
+    request = &tlcf->request;
+
+    parts[0].value = auth->client_id;
+    parts[0].text = &request->client_id;
+    parts[1].value = ngx_http_token_uses_secret(tlcf) ? auth->client_secret
+                                                      : NULL;
+    parts[1].text = &request->secret;
+    parts[2].value = auth->second_secret;
+    parts[2].text = &request->second_secret;
+    parts[3].value = auth->assertion;
+    parts[3].text = &request->assertion;
+
+    for (i = 0; i < 4; i++) {
+        if (parts[i].value && parts[i].value->complex) {
+            return 0;
+        }
+    }
+
+    for (i = 0; i < 4; i++) {
+        if (parts[i].value) {
+            (void) ngx_http_token_evaluate_value(NULL, tlcf, parts[i].value,
+                                                 parts[i].text);
+        }
+    }
+
+    return 1;
 }
 
 

@@ -16,6 +16,7 @@ typedef struct {
 } ngx_http_token_bearer_grpc_t;
 
 
+static ngx_int_t ngx_http_token_bearer_no_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_write_event(ngx_http_request_t *r);
 static void ngx_http_token_bearer_watch(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
@@ -84,25 +85,12 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
     ngx_uint_t                  read;
     ngx_http_token_ctx_t       *ctx;
     ngx_http_token_bearer_t    *bearer;
-    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     if (tlcf->bearer.handler == NULL) {
-
-        /*
-         * The handler is that of one "if" block, the configuration that of
-         * another one, in a location that has no handler.
-         */
-
-        clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "no upstream for \"token_proxy_bearer\" in an \"if\" "
-                      "of location \"%V\"", &clcf->name);
-
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return ngx_http_token_bearer_no_handler(r);
     }
 
     if (tlcf->bearer.location == NULL) {
@@ -163,6 +151,26 @@ ngx_http_token_bearer_content_handler(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
+}
+
+
+/*
+ * The handler is that of one "if" block, the configuration that of another one,
+ * in a location that has no handler.
+ */
+
+static ngx_int_t
+ngx_http_token_bearer_no_handler(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "no upstream for \"token_proxy_bearer\" in an \"if\" "
+                  "of location \"%V\"", &clcf->name);
+
+    return NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 
