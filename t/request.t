@@ -751,7 +751,7 @@ Cache-Control: no-store
 --- response_body chomp
 {"error":"server_error","error_description":"The token endpoint could not be reached."}
 --- error_log
-invalid URL prefix in "ftp://127.0.0.1/"
+no "http://" or "https://" in "token_proxy_endpoint" "ftp://127.0.0.1/"
 
 
 
@@ -763,7 +763,7 @@ invalid URL prefix in "ftp://127.0.0.1/"
     }
 --- error_code: 502
 --- error_log
-invalid URL prefix in ""
+no "http://" or "https://" in "token_proxy_endpoint" ""
 
 
 
