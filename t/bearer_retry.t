@@ -6,7 +6,7 @@ use warnings;
 use lib 't/lib';
 
 use Digest::MD5 qw(md5_hex);
-use Test::More tests => 20 + 4 * 14 + 14;
+use Test::More tests => 90;
 use Token::Cache;
 use Token::Endpoint;
 use Token::Peer;
