@@ -183,14 +183,20 @@ typedef struct {
 
 typedef struct {
     ngx_shm_zone_t                 *zone;     /* NULL for "off" */
+    ngx_uint_t                      off;      /* "off" was written */
     ngx_http_token_pos_t            pos;      /* of token_proxy_cache */
     ngx_http_complex_value_t       *key;
+    ngx_array_t                    *bypass;   /* predicates, or NULL */
+    ngx_http_token_pos_t            bypass_pos;
     time_t                          default_ttl;
+    time_t                          max_ttl;  /* 0 for none */
     ngx_msec_t                      refresh_before;
     ngx_uint_t                      refresh_percent;  /* if not 0 */
     ngx_msec_t                      lock_timeout;
     ngx_msec_t                      backoff_min;
     ngx_msec_t                      backoff_max;
+    ngx_flag_t                      warm;     /* of the location itself */
+    ngx_http_token_pos_t            warm_pos;
 } ngx_http_token_cache_conf_t;
 
 
@@ -343,6 +349,7 @@ struct ngx_http_token_fetch_s {
     ngx_event_t                     deadline;
     ngx_int_t                       rc;
     ngx_uint_t                      finished;
+    ngx_uint_t                      repeats;  /* on another connection */
 
     ngx_http_token_fetch_handler_pt handler;  /* called with the result */
     void                           *data;
@@ -353,6 +360,10 @@ struct ngx_http_token_fetch_s {
     ngx_array_t                    *members;         /* of the answer, if OK */
     int64_t                         lifetime;        /* of the token, in ms;
                                                         -1 if not known */
+    int64_t                         limit;           /* of what is cached, in
+                                                        ms; -1 if none */
+    ngx_uint_t                      last;            /* another one would not
+                                                        be kept longer */
     time_t                          retry_after;     /* seconds, 0 if none */
     ngx_uint_t                      upstream_status; /* 0 if none came */
     ngx_msec_t                      upstream_time;
@@ -368,7 +379,9 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_pos_t            pos;      /* of token_proxy */
 
     ngx_http_complex_value_t       *endpoint;
-    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if it has variables */
+    ngx_http_token_pos_t            endpoint_pos;
+    ngx_http_upstream_srv_conf_t   *upstream; /* NULL if the host is resolved
+                                                 while serving */
 
     ngx_uint_t                      format;
     ngx_str_t                       grant_type;  /* "off" for none */
@@ -443,6 +456,7 @@ typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_array_t                     warm;     /* ngx_http_token_loc_conf_t * */
     ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */
     ngx_uint_t                      basic;    /* one has a Basic check */

@@ -222,9 +222,23 @@ static ngx_command_t  ngx_http_token_commands[] = {
 
     { ngx_string("token_proxy_cache_key"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_http_token_set_complex,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cache.key),
+      NULL },
+
+    { ngx_string("token_proxy_cache_bypass"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cache_bypass,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache.bypass),
+      NULL },
+
+    { ngx_string("token_proxy_cache_warm"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_token_set_cache_warm,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache.warm),
       NULL },
 
     { ngx_string("token_proxy_cache_default_ttl"),
@@ -233,6 +247,13 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_token_loc_conf_t, cache.default_ttl),
       NULL },
+
+    { ngx_string("token_proxy_cache_max_ttl"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_token_loc_conf_t, cache.max_ttl),
+      &ngx_http_token_not_zero_time },
 
     { ngx_string("token_proxy_refresh_before"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -484,6 +505,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&tmcf->zones, cf->pool, 2, sizeof(ngx_shm_zone_t *))
            != NGX_OK
+        || ngx_array_init(&tmcf->warm, cf->pool, 2,
+                          sizeof(ngx_http_token_loc_conf_t *))
+           != NGX_OK
         || ngx_array_init(&tmcf->names, cf->pool, 4,
                           sizeof(ngx_http_token_name_t))
            != NGX_OK)
@@ -502,6 +526,8 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 
     ngx_http_token_configured = ngx_http_token_now();
 
+    ngx_http_token_warm_init_module();
+
     return ngx_http_token_wait_init_module(cycle);
 }
 
@@ -511,7 +537,11 @@ ngx_http_token_process_init(ngx_cycle_t *cycle)
 {
     ngx_http_token_environment_debug_restore(cycle);
 
-    return ngx_http_token_wait_init_process(cycle);
+    if (ngx_http_token_wait_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_warm_init_process(cycle);
 }
 
 
@@ -530,6 +560,7 @@ ngx_http_token_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->pos = { NULL, 0 };
      *     conf->endpoint = NULL;
+     *     conf->endpoint_pos = { NULL, 0 };
      *     conf->upstream = NULL;
      *     conf->grant_type = { 0, NULL };
      *     conf->methods = 0;

@@ -7,7 +7,9 @@ PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
                libio-socket-ssl-perl curl openssl)
 TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
                # clients that t/clients.t asks
-               python3-requests python3-aiohttp wrk nghttp2-client)
+               python3-requests python3-aiohttp wrk nghttp2-client
+               # an HTTP proxy, without its service, and a tunnel through it
+               socat tinyproxy-bin)
 
 
 # Packages that may be had in other ways, and so are asked for only where

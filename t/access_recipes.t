@@ -12,12 +12,13 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64);
-use Test::More tests => 155;
+use Test::More tests => 164;
 use Token::Cert;
+use Token::Daemon;
 use Token::Endpoint;
 use Token::Jwt;
 use Token::Server;
-use Token::Util qw(slurp spew free_port wait_for);
+use Token::Util qw(slurp spew free_port wait_for work_dir);
 
 my $text = slurp(dirname(abs_path(__FILE__)) . '/../docs/recipes.md');
 my %recipes = $text =~ /^## ([^\n]+)\n.*?^```nginx\n(.*?)^```$/msg;
@@ -390,6 +391,8 @@ status($nginx->request(POST => '/token', { %from_app,
     'Content-Type' => 'application/x-www-form-urlencoded' },
     'grant_type=refresh_token&refresh_token=old'), 400, 'an old one', $app);
 
+tunnel();
+
 recipe('An API whose token stays in nginx', $id, $endpoint->url,
     'https://auth.example.com/oauth2/token', $endpoint->url,
     'https://api.example.com/', $endpoint->url);
@@ -426,3 +429,70 @@ like(tenant('other.example.com'), qr/^HTTP\S+ 404 /, 'an unknown tenant');
 is(join(', ', sort keys %untried), '', 'every recipe was tried');
 
 $nginx->stop;
+
+
+# The endpoint by TLS, a proxy that others wrote and that asks for a password,
+# and the tunnel as the recipe has it.
+sub tunnel {
+    my $name = 'An endpoint behind an HTTP proxy';
+    my $dir = work_dir();
+    my ($tls, $proxy_port, $port) = (free_port(), free_port(), free_port());
+    my ($unit) = $text =~ /^## \Q$name\E\n.*?^```ini\n(.*?)^```$/ms;
+    my ($command) = $unit =~ m{^ExecStart=(/\S+/socat .*)$}m;
+
+    $command =~ s/TCP-LISTEN:3129,/TCP-LISTEN:$port,/ or die "no port\n";
+    $command =~ s/PROXY:proxy\.example\.com:id\.example\.com:443,proxyport=3128/PROXY:127.0.0.1:127.0.0.1:$tls,proxyport=$proxy_port/
+        or die "no proxy\n";
+    $command =~ s/\$\{CREDENTIALS_DIRECTORY\}/$dir/ or die "no password\n";
+
+    my $ca = Token::Cert->authority($dir, 'tunnel-ca');
+    my $cert = $ca->issue('id', 'id.example.com');
+    my $ssl = join ' ', map { "ssl_certificate$_;" } ' ' . $cert->file,
+        '_key ' . $cert->key;
+    my $there = Token::Server->new(
+        http => "server { listen 127.0.0.1:$tls ssl; $ssl location / {
+            proxy_pass @{[ $endpoint->url('') ]}; proxy_set_header Host \$http_host;
+            proxy_set_header X-Sni \$ssl_server_name; } }",
+    )->start;
+
+    spew("$dir/proxy", "me:proxy-secret");
+    spew("$dir/tinyproxy.conf", join '', map { "$_\n" } "Port $proxy_port",
+        'Listen 127.0.0.1', 'Allow 127.0.0.1', 'BasicAuth me proxy-secret',
+        "LogFile \"$dir/tinyproxy.log\"", 'LogLevel Connect');
+
+    my $proxy = Token::Daemon->new(port => $proxy_port, log => "$dir/proxy.log",
+        command => ['tinyproxy', '-d', '-c', "$dir/tinyproxy.conf"])->start;
+    my $socat = Token::Daemon->new(port => $port, log => "$dir/socat.log",
+        command => [split ' ', $command])->start;
+
+    recipe($name, '127.0.0.1:3129', "127.0.0.1:$port",
+        'token_proxy_cache     tokens;', 'token_proxy_cache     tokens;'
+        . ' token_proxy_cache_key $arg_key;'
+        . " token_proxy_ssl_trusted_certificate $dir/tunnel-ca.crt;");
+
+    my $calls = $endpoint->calls;
+    my $connects = connects($dir, $tls);
+
+    is($nginx->get("/token?key=$_")->{status}, 200, "through a proxy: token $_") for 1, 2;
+    is($endpoint->calls - $calls, 2, '... of two calls');
+    like(($endpoint->requests)[-1], qr/^Host: id\.example\.com\r$/m, '... by the name of the endpoint');
+    like(($endpoint->requests)[-1], qr/^X-Sni: id\.example\.com\r$/m, '... in TLS as well');
+
+    is(connects($dir, $tls) - $connects, 1, '... in one tunnel, which is kept');
+    unlike(slurp("$dir/tinyproxy.log") . $proxy->log, qr/my-secret/, '... the proxy learns no secret');
+
+    $proxy->stop;
+    $there->stop;
+    is($nginx->get('/token?key=3')->{status}, 502, 'no proxy: 502');
+    is($nginx->get('/token?key=1')->{status}, 200, '... and a cached token goes on');
+
+    $_->stop for $socat, $nginx;
+}
+
+
+sub connects {
+    my ($dir, $port) = @_;
+    my @lines = grep { /\bCONNECT 127\.0\.0\.1:$port\b/ } split /\n/, slurp("$dir/tinyproxy.log");
+
+    return scalar @lines;
+}

@@ -2,7 +2,7 @@
 # and why.
 
 use lib 't/lib';
-use Token tests => 160;
+use Token tests => 172;
 
 add_block_preprocessor(sub {
     my ($block) = @_;
@@ -382,3 +382,24 @@ qr/"token_proxy_retry_backoff" directive is duplicate in .*nginx\.conf:\d+/
     }
 --- request: GET /token
 --- response_body_like: the-access-token
+
+
+
+=== TEST 39: a maximum of nothing
+--- lines: token_proxy_cache_max_ttl 0;
+--- error_log eval
+qr/"token_proxy_cache_max_ttl" directive takes a time that is not zero in .*nginx\.conf:\d+/
+
+
+
+=== TEST 40: a maximum that is no time
+--- lines: token_proxy_cache_max_ttl soon;
+--- error_log eval
+qr/"token_proxy_cache_max_ttl" directive invalid value in .*nginx\.conf:\d+/
+
+
+
+=== TEST 41: two maxima
+--- lines: token_proxy_cache_max_ttl 1s; token_proxy_cache_max_ttl 2s;
+--- error_log eval
+qr/"token_proxy_cache_max_ttl" directive is duplicate in .*nginx\.conf:\d+/

@@ -127,10 +127,8 @@ host not found in upstream "no-such-host.invalid"
 
 === TEST 11: an endpoint with a variable that is not known
 --- inside: token_proxy_endpoint  http://127.0.0.1/$no_such_variable;
---- must_die
---- error_log
-[emerg]
-unknown "no_such_variable" variable
+--- says
+the value of "token_proxy_endpoint" has a "$" before a name that is no variable's
 
 
 

@@ -8,7 +8,7 @@ use lib 't/lib';
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(encode_base64 encode_base64url);
 use POSIX qw(strftime);
-use Test::More tests => 598;
+use Test::More tests => 673;
 use Token::Cache;
 use Token::Cert;
 use Token::Endpoint;
@@ -75,7 +75,7 @@ my @ENDPOINTS = (
     ['200 with a token of another name', { body => '{"accessToken":"AT-77"}' }, 'invalid',
         log => qr/^ has no access_token that is a string$/],
     ['200 with a form', { body => 'access_token=AT-77&scope=' }, 'invalid',
-        log => qr/^ is not a JSON object$/],
+        log => qr{^ is not a JSON object, Content-Type: application/json$}],
 
     # the forms of errors
     ['401 of RFC 6749', { status => 401, body => '{"error":"invalid_client"}' }, 'refused',
@@ -93,6 +93,10 @@ my @ENDPOINTS = (
         'refused', log => qr/^ 403, error: Quota exceeded, description: 100 tokens a day$/],
     ['401 with a message', { status => 401, body => '{"message":"Unauthorized"}' }, 'refused',
         log => qr/^ 401, description: Unauthorized$/],
+    ['429 with a name', { status => 429, body => '{"name":"RATE_LIMIT_REACHED","message":"Too many requests"}' },
+        'busy', log => qr/^ 429, error: RATE_LIMIT_REACHED, description: Too many requests$/],
+    ['400 with a reason', { status => 400, body => '{"reason":"Bad client","error":"invalid_client"}' },
+        'refused', log => qr/^ 400, error: invalid_client, description: Bad client$/],
     ['400 with a code', { status => 400, body => '{"code":20404,"message":"Not found","more_info":"x"}' },
         'refused', log => qr/^ 400, error: 20404, description: Not found$/],
     ['401 in plain text', { status => 401, body => "Unknown\tclient.\r\nBye." }, 'refused',
@@ -113,6 +117,19 @@ my @ENDPOINTS = (
     ['503 in plain text', { status => 503, body => 'Maintenance' }, 'busy',
         log => qr/^ 503, text: Maintenance$/],
 
+    ['400 with two errors', { status => 400, body => '{"errors":[{"code":1,"message":"first"},{"code":2}]}' },
+        'refused', log => qr/^ 400, text: \{"errors":\[\{"code":1,"message":"first"\},\{"code":2\}\]\}$/],
+    ['401 with other letters', { status => 401, body => '{"Message":"Authorization has been denied"}' },
+        'refused', log => qr/^ 401, text: \{"Message":"Authorization has been denied"\}$/],
+    ['401 with a challenge', { status => 401, body => '', headers => ['WWW-Authenticate' => 'Basic error="invalid_client"'] },
+        'refused', log => qr/^ 401, WWW-Authenticate: Basic error="invalid_client"$/],
+    ['200 with a page', { raw => "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n$HTML" },
+        'invalid', log => qr{^ is not a JSON object, Content-Type: text/html; charset=utf-8, text: Access denied You are blocked Ray ID: 42$}],
+    ['200 that is busy', { body => '{"error":"temporarily_unavailable"}' }, 'busy',
+        log => qr/^ 200, error: temporarily_unavailable$/],
+    ['200 with a token as its message', { body => '{"success":true,"message":"eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}' },
+        'invalid', log => qr/^ has no access_token that is a string$/],
+
     # what repeats the secret
     ['a text with the secret', { status => 401, body => "Wrong: $SECRET" }, 'refused',
         log => qr/^ 401, text: \(not shown\)$/],
@@ -127,6 +144,11 @@ my @ENDPOINTS = (
     ['an inner message with the secret', { status => 401, body => encode_json({ error => { message => $SECRET } }) },
         'refused', log => qr/^ 401, description: \(not shown\)$/],
 
+    ['a message with the secret in HTML', { status => 401, body => encode_json({ message => 'no my-secret+&quot;%%&amp;&lt;longer&gt;' }) },
+        'refused', log => qr/^ 401, description: \(not shown\)$/],
+    ['a message with the secret in a URL', { status => 401, body => encode_json({ message => 'no my-secret%2b%22' }) },
+        'refused', log => qr/^ 401, description: \(not shown\)$/],
+
     # where it sends us, and what we cannot read
     ['302', { status => 302, body => '', headers => [Location => 'https://login.example.com/start?state=secret'] },
         'invalid', log => qr{^ 302, Location: https://login\.example\.com/start$}],
@@ -134,6 +156,8 @@ my @ENDPOINTS = (
         'invalid', log => qr{^ 307, Location: /v2/token, text: Moved$}],
     ['a redirect to the secret', { status => 302, body => '', headers => [Location => "/$SECRET"] },
         'invalid', log => qr{^ 302, Location: \(not shown\)$}],
+    ['a redirect with a fragment', { status => 302, body => '', headers => [Location => 'https://me:pw@example.com/cb#access_token=x'] },
+        'invalid', log => qr{^ 302, Location: example\.com/cb$}],
     ['gzip with 200', { body => "\x1f\x8b\x08\x00", headers => ['Content-Encoding' => 'gzip'] }, 'invalid',
         log => qr/^ is not a JSON object, Content-Encoding: gzip$/],
     ['br with 401', { status => 401, body => "\x8b\x01\x80", headers => ['Content-Encoding' => 'br'] }, 'refused',
@@ -161,6 +185,8 @@ my @ENDPOINTS = (
         'token', default(100), lifetime => 600],
     ['a JWT that has expired', { expires_in => undef, members => { access_token => jwt({ exp => $now - 10 }) } },
         'token', default(100), lifetime => 0],
+    ['a JWT in milliseconds', { expires_in => undef, members => { access_token => jwt({ iat => $now * 1000, exp => $now * 1000 + 600_000 }) } },
+        'token', default(100)],
     ['a JWT without exp', { expires_in => undef, members => { access_token => jwt({ iat => 1000 }) } },
         'token', default(100)],
     ['a JWT with words', { expires_in => undef, members => { access_token => jwt({ exp => 'soon' }) } },
@@ -351,4 +377,21 @@ sub slack { return 3 + time - $now }
     is($kept->get('/a')->{status}, 504, 'a kept connection that stays silent is too slow');
     is($endpoint->calls, 11, '... and is not asked again');
     no_secrets($kept);
+}
+
+# the same with two addresses, as the manual has it
+{
+    my $port = $endpoint->port;
+    my $kept = Token::Server->new(
+        http => zone() . "upstream kept { server 127.0.0.1:$port max_fails=0; "
+            . "server localhost:$port max_fails=0; keepalive 4; }",
+        server => location('a', 'http://kept/token', 'token_proxy_cache off'),
+    )->start;
+
+    my @status = map {
+        $endpoint->next({ close => 1 }, {}) if $_ > 3;
+        $kept->get('/a')->{status};
+    } 1 .. 12;
+
+    is("@status", "@{[ (200) x 12 ]}", 'two addresses that close kept connections');
 }

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 72;
+use Test::More tests => 84;
 use JSON::PP qw(decode_json);
 use Time::HiRes qw(sleep);
 use Token::Cache;
@@ -149,6 +149,65 @@ spew($nginx->dir . '/html/page.html', '<!--#include virtual="/status" -->');
 }
 
 
+# calls that go on, whoever asks and whoever answers
+{
+    my $slow = Token::Server->new(
+        workers => 2,
+        listen => 'reuseport',
+        log_level => 'info',
+        http => zone(),
+        server => location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
+            'proxy_read_timeout 20s', 'token_proxy_retry_backoff 60s 60s')
+            . 'location = /status { token_proxy_status; add_header X-Pid $pid; }',
+    )->start;
+
+    $slow->get('/token?key=first');
+    is(fetching($slow), 0, 'fetching: nothing');
+
+    $endpoint->answer(delay => 2);
+
+    my $client = Token::Client->new($slow->port);
+    $client->send('/token?key=' . $_ % 2) for 1 .. 10;
+
+    ok((wait_for { fetching($slow) == 2 }), '... two calls for ten callers');
+
+    my %pids;
+    ok((wait_for { $pids{ $slow->get('/status')->{headers}{'x-pid'} }
+        = fetching($slow); keys %pids == 2 }), '... asked of both workers');
+    is_deeply([values %pids], [2, 2], '... which say the same');
+    like($slow->get('/status?format=prometheus')->{content},
+        qr/^token_proxy_fetching\{zone="tokens",endpoint="\Q$host\E"\} 2$/m,
+        '... and for Prometheus');
+
+    is(scalar(grep { ($_->{status} // 0) == 200 } $client->receive(10)), 10,
+        '... and then ten tokens');
+    is(fetching($slow), 0, '... and nothing goes on');
+
+    $endpoint->next({ status => 500 });
+    is($slow->get('/token?key=broken')->{status}, 502, 'fetching: a call that fails');
+    is(fetching($slow), 0, '... goes on no more');
+
+    # the worker that fetches does not come to end its call
+    $endpoint->answer(delay => 20);
+    $client->send('/token?key=killed');
+    ok((wait_for { fetching($slow) == 1 }), 'fetching: a call');
+
+    my @workers = $slow->workers;
+    kill KILL => @workers;
+
+    wait_for { my %old = map { $_ => 1 } @workers;
+        grep({ !$old{$_} } $slow->workers) == 2 } or diag('no new workers');
+    ok((wait_for { fetching($slow) == 0 } 10), '... of a worker that is killed');
+
+    my $zone = decode_json($slow->get('/status')->{content})->{zones}{tokens};
+    is($zone->{entries}, 5, '... and the zone is the same');
+
+    $slow->stop;
+    $endpoint->reset;
+    $endpoint->answer();
+}
+
+
 # how it is asked for
 {
     my $text = $nginx->get('/status?format=prometheus');
@@ -246,6 +305,13 @@ no_secrets($nginx);
 sub endpoint {
     return decode_json($nginx->get('/status')->{content})
         ->{zones}{tokens}{endpoints}{$host};
+}
+
+sub fetching {
+    my ($server) = @_;
+
+    return decode_json($server->get('/status')->{content})
+        ->{zones}{tokens}{endpoints}{$host}{fetching};
 }
 
 sub counts {

@@ -13,6 +13,9 @@
 static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
+static ngx_uint_t ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
 static void ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
@@ -119,8 +122,9 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     lookup->renew = 0;
     lookup->expired = tn->expired;
 
-    if (tn->stored && tn->stored->expires > now) {
-
+    if (tn->stored && tn->stored->expires > now
+        && !ngx_http_token_cache_passes_by(tn, now, waiting, lookup))
+    {
         lookup->todo = NGX_HTTP_TOKEN_DO_SERVE;
         lookup->expires_in = (time_t) ((tn->stored->expires - now) / 1000);
         lookup->serial = tn->stored->serial;
@@ -148,7 +152,9 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
     }
 
     if (tn->failures && tn->configured >= ngx_http_token_configured
-        && (changed || tn->retry_at > now))
+        && (changed || tn->retry_at > now
+            || (lookup->bypass
+                && now - tn->bypassed < NGX_HTTP_TOKEN_BYPASS_EVERY)))
     {
         lookup->todo = NGX_HTTP_TOKEN_DO_FAIL;
         lookup->outcome = changed ? tn->failure : NGX_HTTP_TOKEN_BACKOFF;
@@ -164,6 +170,39 @@ ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 }
 
 
+/*
+ * Whether a caller gets another token than the valid one that is there: it came
+ * with token_proxy_cache_bypass, and the token is that of before.  A failure is
+ * not hidden from it by a token that may be revoked.
+ */
+
+static ngx_uint_t
+ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_http_token_time_t  last;
+
+    if (!lookup->bypass
+        || (waiting && lookup->passed != tn->stored->serial))
+    {
+        return 0;
+    }
+
+    last = ngx_max(tn->renewed, tn->bypassed);
+
+    if (tn->lease_until <= now && !tn->failures
+        && last && now - last < NGX_HTTP_TOKEN_BYPASS_EVERY)
+    {
+        return 0;
+    }
+
+    lookup->passed = tn->stored->serial;
+
+    return 1;
+}
+
+
 /* what the caller does to the entry; a hit does nothing */
 
 static void
@@ -171,8 +210,16 @@ ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    if (ngx_http_token_node_use_newer(tn, now)) {
+    if (lookup->passed == 0 && ngx_http_token_node_use_newer(tn, now)) {
         ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
+    }
+
+    if (lookup->passed && lookup->todo != NGX_HTTP_TOKEN_DO_SERVE) {
+        tn->revoked = 1;
+
+        if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH) {
+            tn->bypassed = now;
+        }
     }
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_FETCH || lookup->renew) {
@@ -330,7 +377,7 @@ ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
     if (stored && rc == NGX_OK) {
         fetch->serial = stored->serial;
 
-    } else if (tn->stored) {
+    } else if (tn->stored || fetch->request->tlcf->cache.warm) {
         tn->retry_at = ngx_http_token_now()
                        + fetch->request->tlcf->cache.backoff_max;
         tn->configured = ngx_http_token_configured;
@@ -399,7 +446,7 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     tn->failures++;
     tn->failure = fetch->outcome;
     tn->retry_at = ngx_http_token_now() + backoff;
-    tn->configured = ngx_http_token_configured;
+    tn->configured = ngx_max(tn->configured, ngx_http_token_configured);
 }
 
 
@@ -479,6 +526,66 @@ ngx_http_token_cache_extend(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_zone_unlock(zone, sh);
 
     return rc;
+}
+
+
+ngx_msec_t
+ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
+    uint64_t *lease)
+{
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_time_t     now, next;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_lookup_t   lookup;
+
+    ngx_memzero(&lookup, sizeof(ngx_http_token_lookup_t));
+
+    *lease = 0;
+
+    zone = tlcf->cache.zone->data;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    now = ngx_http_token_now();
+    next = now + NGX_HTTP_TOKEN_WARM_EVERY;
+
+    tn = ngx_http_token_node_get(zone, sh, tlcf->digest,
+                                 &tlcf->request.endpoint);
+
+    if (tn == NULL) {
+
+        /* the zone has no room */
+
+    } else if (tn->lease_until > now) {
+        next = tn->lease_until;
+
+    } else if (ngx_http_token_node_backoff(tn, now)) {
+        next = tn->retry_at;
+
+    } else {
+        ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
+
+        if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {
+            ngx_http_token_cache_act_locked(tn, now, 0, &lookup);
+        }
+
+        if (lookup.lease) {
+            *lease = lookup.lease;
+            next = tn->lease_until;
+
+        } else if (tn->stored && tn->stored->renew_at > now) {
+            next = tn->stored->renew_at;
+        }
+
+        /* renewals are counted, and no caller */
+
+        ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], &lookup, 1);
+    }
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return (ngx_msec_t) ngx_min(next - now, NGX_HTTP_TOKEN_WARM_EVERY);
 }
 
 

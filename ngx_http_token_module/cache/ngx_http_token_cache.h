@@ -26,6 +26,19 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_LEASE_TIME    2000
 #define NGX_HTTP_TOKEN_LEASE_EXTEND  500
 
+/* how often token_proxy_cache_bypass renews a token, in milliseconds */
+
+#define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
+
+/*
+ * token_proxy_cache_warm: the first call comes within so many milliseconds, and
+ * the token is looked at so often at least, since it may have been removed, or
+ * the machine suspended, which timers do not notice.
+ */
+
+#define NGX_HTTP_TOKEN_WARM_SPREAD   2000
+#define NGX_HTTP_TOKEN_WARM_EVERY    5000
+
 /* so long an API may not know a new token yet, in milliseconds */
 
 #define NGX_HTTP_TOKEN_RECENT        60000
@@ -106,10 +119,15 @@ typedef struct {
     ngx_uint_t                      failure;
     ngx_uint_t                      generation;
     ngx_http_token_time_t           dropped;   /* when a token was removed */
+    ngx_http_token_time_t           renewed;   /* when the last one came */
+    ngx_http_token_time_t           bypassed;  /* when one was asked for by
+                                                  token_proxy_cache_bypass */
 
     unsigned                        waited:1;  /* another worker waits, too */
     unsigned                        expired:1; /* it had a token before */
     unsigned                        secret:2;  /* which of two was good */
+    unsigned                        revoked:1; /* its token may be: it is not
+                                                  kept beside the next one */
 } ngx_http_token_node_t;
 
 
@@ -165,6 +183,10 @@ typedef struct {
     ngx_uint_t                      serial;      /* of the token */
     ngx_str_t                      *scheme;      /* in: to send the token */
                                                  /* alone, behind it */
+    ngx_uint_t                      bypass;      /* in: a valid token is to */
+                                                 /* be renewed */
+    ngx_uint_t                      passed;      /* in and out: the serial */
+                                                 /* of that token, or 0 */
 } ngx_http_token_lookup_t;
 
 
@@ -309,6 +331,14 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
 void ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_http_token_fetch_t *fetch);
 
+/*
+ * Looks whether the token of a constant request has to be fetched, though no
+ * caller is there: takes the lease if so, or sets it to 0.  Returns the time
+ * after which to look again.
+ */
+ngx_msec_t ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
+    uint64_t *lease);
+
 /* Counts a fetch of a location with that cache which is not kept in it. */
 void ngx_http_token_cache_count(ngx_http_token_zone_t *zone,
     ngx_http_token_fetch_t *fetch);
@@ -358,7 +388,9 @@ struct ngx_http_token_waiter_s {
     ngx_msec_t                      deadline;
     ngx_msec_t                      due;         /* when it looks again */
     ngx_uint_t                      generation;
+    ngx_uint_t                      passed;      /* token that is renewed */
 
+    unsigned                        bypass:1;    /* it wants a new token */
     unsigned                        waiting:1;
     unsigned                        queued:1;
     unsigned                        elsewhere:1; /* another worker fetches */
@@ -402,13 +434,22 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * Starts a fetch that goes on if its caller leaves.  It ends the lease, and
  * wakes the requests that wait, also if it cannot be started.
  */
-void ngx_http_token_cache_fetch(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, u_char *digest, uint64_t lease);
+void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
+    u_char *digest, uint64_t lease, ngx_log_t *log);
 
 
 /* The same for a fetch that could not be made. */
 void ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
     u_char *digest, uint64_t lease);
+
+
+/* ngx_http_token_warm.c */
+
+/* Draws when a process that starts fetches, for all workers the same. */
+void ngx_http_token_warm_init_module(void);
+
+/* Has the tokens of token_proxy_cache_warm fetched and renewed. */
+ngx_int_t ngx_http_token_warm_init_process(ngx_cycle_t *cycle);
 
 
 /* ngx_http_token_get.c */

@@ -23,7 +23,7 @@ typedef struct {
 
 
 static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
-    ngx_http_request_t *r, ngx_http_token_request_t *request);
+    ngx_http_token_request_t *request, ngx_log_t *log);
 static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 static void ngx_http_token_cache_fetch_extend(ngx_event_t *ev);
@@ -38,12 +38,12 @@ static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
 
 
 void
-ngx_http_token_cache_fetch(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, u_char *digest, uint64_t lease)
+ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
+    uint64_t lease, ngx_log_t *log)
 {
     ngx_http_token_cache_fetch_t  *cfetch;
 
-    cfetch = ngx_http_token_cache_fetch_create(r, request);
+    cfetch = ngx_http_token_cache_fetch_create(request, log);
 
     if (cfetch == NULL) {
         ngx_http_token_cache_fetch_failed(request, digest, lease);
@@ -80,14 +80,14 @@ ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
 
 
 static ngx_http_token_cache_fetch_t *
-ngx_http_token_cache_fetch_create(ngx_http_request_t *r,
-    ngx_http_token_request_t *request)
+ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
+    ngx_log_t *log)
 {
     ngx_pool_t                    *pool;
     ngx_http_token_fetch_t        *fetch;
     ngx_http_token_cache_fetch_t  *cfetch;
 
-    fetch = ngx_http_token_fetch_create(request->tlcf, r->connection->log);
+    fetch = ngx_http_token_fetch_create(request->tlcf, log);
     if (fetch == NULL) {
         return NULL;
     }
@@ -221,6 +221,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
     char                       *wrong;
     int64_t                     lifetime;
     ngx_http_token_fetch_t     *fetch;
+    ngx_http_token_stored_t    *stored;
     ngx_http_token_loc_conf_t  *tlcf;
 
     fetch = cfetch->fetch;
@@ -239,6 +240,17 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
                 "\"token_proxy_cache_default_ttl\" is not set";
     }
 
+    if (fetch->limit != -1 && lifetime >= fetch->limit) {
+        lifetime = fetch->limit;
+
+        if (lifetime == 0) {
+            wrong = "what it was exchanged for has expired";
+        }
+
+    } else {
+        fetch->last = 0;
+    }
+
     if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
         lifetime = 0;
         wrong = "its lifetime has passed since it was asked for";
@@ -249,8 +261,15 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         return NULL;
     }
 
-    return ngx_http_token_stored_make(fetch->main->pool, tlcf, fetch->members,
-                                      cfetch->start, lifetime);
+    stored = ngx_http_token_stored_make(fetch->main->pool, tlcf,
+                                        fetch->members, cfetch->start,
+                                        lifetime);
+
+    if (stored && fetch->last) {
+        stored->renew_at = stored->expires;
+    }
+
+    return stored;
 }
 
 

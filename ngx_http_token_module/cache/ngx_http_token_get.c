@@ -10,6 +10,8 @@
 #include "ngx_http_token_cache.h"
 
 
+static ngx_uint_t ngx_http_token_cache_bypass(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_cache_try(ngx_http_token_waiter_t *w);
 static ngx_int_t ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup);
@@ -50,10 +52,38 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
     }
 
     w->result.digest = w->digest;
+    w->bypass = ngx_http_token_cache_bypass(r, request->tlcf);
 
     *rc = ngx_http_token_cache_try(w);
 
     return &w->result;
+}
+
+
+/* whether the caller wants the token to be renewed */
+
+static ngx_uint_t
+ngx_http_token_cache_bypass(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  level;
+
+    if (tlcf->cache.bypass == NULL) {
+        return 0;
+    }
+
+    /* what tells who may do that is a secret */
+
+    level = ngx_http_token_debug_off(r->connection->log);
+
+    rc = ngx_http_test_predicates(r, tlcf->cache.bypass);
+
+    r->connection->log->log_level = level;
+
+    /* an error is logged, and the caller gets what others get */
+
+    return (rc == NGX_DECLINED);
 }
 
 
@@ -66,6 +96,8 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
 
     lookup.generation = w->generation;
     lookup.scheme = w->scheme;
+    lookup.bypass = w->bypass;
+    lookup.passed = w->passed;
 
     if (ngx_http_token_cache_lookup(w->request, w->token_request,
                                     w->digest, w->waiting, &lookup)
@@ -75,6 +107,7 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
     }
 
     w->generation = lookup.generation;
+    w->passed = lookup.passed;
     w->elsewhere = 0;
 
     switch (lookup.todo) {
@@ -86,8 +119,9 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
         w->result.serial = lookup.serial;
 
         if (lookup.renew) {
-            ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
-                                       lookup.lease);
+            ngx_http_token_cache_fetch(w->token_request, w->digest,
+                                       lookup.lease,
+                                       w->request->connection->log);
         }
 
         return NGX_OK;
@@ -135,7 +169,14 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
 {
     ngx_int_t  rc;
 
-    if (!w->waiting) {
+    if (w->waiting) {
+
+        /* it is known already */
+
+    } else if (lookup->passed) {
+        w->result.cache_status = NGX_HTTP_TOKEN_CACHE_BYPASS;
+
+    } else {
         w->result.cache_status = lookup->expired ? NGX_HTTP_TOKEN_CACHE_EXPIRED
                                                  : NGX_HTTP_TOKEN_CACHE_MISS;
     }
@@ -150,8 +191,8 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
 
     /* if it fails at once, the waiter is told as if it failed later */
 
-    ngx_http_token_cache_fetch(w->request, w->token_request, w->digest,
-                               lookup->lease);
+    ngx_http_token_cache_fetch(w->token_request, w->digest, lookup->lease,
+                               w->request->connection->log);
 
     return NGX_AGAIN;
 }

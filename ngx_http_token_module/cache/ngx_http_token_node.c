@@ -217,13 +217,17 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     tn->other = tn->stored;
     tn->stored = new;
     tn->asked = stored->asked;
+    tn->renewed = ngx_http_token_now();
     tn->expired = 1;
 
     if (tn->other
-        && (!zone->keep_other || tn->other->expires <= ngx_http_token_now()))
+        && (!zone->keep_other || tn->revoked
+            || tn->other->expires <= tn->renewed))
     {
         ngx_http_token_node_free_stored(zone, &tn->other);
     }
+
+    tn->revoked = 0;
 
     return NGX_OK;
 }

@@ -383,7 +383,7 @@ ngx_http_token_set_audience(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char                  *rv;
     ngx_http_token_pos_t   pos;
 
-    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    rv = ngx_http_token_set_complex(cf, cmd, conf);
 
     if (rv != NGX_CONF_OK || tlcf->auth.audience->lengths) {
         return rv;

@@ -16,11 +16,18 @@
 
 static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
+static char *ngx_http_token_check_not_zero_time(ngx_conf_t *cf, void *post,
+    void *data);
 static ssize_t ngx_http_token_parse_zone(ngx_str_t *value, ngx_str_t *name);
 
 
 ngx_conf_post_t  ngx_http_token_not_zero = {
     ngx_http_token_check_not_zero
+};
+
+
+ngx_conf_post_t  ngx_http_token_not_zero_time = {
+    ngx_http_token_check_not_zero_time
 };
 
 
@@ -39,6 +46,7 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_strcmp(value[1].data, "off") == 0) {
         tlcf->cache.zone = NULL;
+        tlcf->cache.off = 1;
         return NGX_CONF_OK;
     }
 
@@ -53,6 +61,28 @@ ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    tlcf->cache.bypass_pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_http_set_predicate_slot(cf, cmd, conf);
+}
+
+
+char *
+ngx_http_token_set_cache_warm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_token_loc_conf_t *tlcf = conf;
+
+    tlcf->cache.warm_pos = ngx_http_token_conf_pos(cf);
+
+    return ngx_conf_set_flag_slot(cf, cmd, conf);
 }
 
 
@@ -109,6 +139,15 @@ ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post, void *data)
 }
 
 
+static char *
+ngx_http_token_check_not_zero_time(ngx_conf_t *cf, void *post, void *data)
+{
+    time_t *seconds = data;
+
+    return (*seconds == 0) ? "takes a time that is not zero" : NGX_CONF_OK;
+}
+
+
 char *
 ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
@@ -142,11 +181,14 @@ void
 ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf)
 {
     conf->zone = NGX_CONF_UNSET_PTR;
+    conf->bypass = NGX_CONF_UNSET_PTR;
     conf->default_ttl = NGX_CONF_UNSET;
+    conf->max_ttl = NGX_CONF_UNSET;
     conf->refresh_before = NGX_CONF_UNSET_MSEC;
     conf->lock_timeout = NGX_CONF_UNSET_MSEC;
     conf->backoff_min = NGX_CONF_UNSET_MSEC;
     conf->backoff_max = NGX_CONF_UNSET_MSEC;
+    conf->warm = NGX_CONF_UNSET;
 }
 
 
@@ -156,15 +198,23 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
 {
     if (conf->zone == NGX_CONF_UNSET_PTR) {
         conf->pos = prev->pos;
+        conf->off = prev->off;
     }
 
     ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
+
+    if (conf->bypass == NGX_CONF_UNSET_PTR) {
+        conf->bypass_pos = prev->bypass_pos;
+    }
+
+    ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
 
     if (conf->key == NULL) {
         conf->key = prev->key;
     }
 
     ngx_conf_merge_sec_value(conf->default_ttl, prev->default_ttl, 0);
+    ngx_conf_merge_sec_value(conf->max_ttl, prev->max_ttl, 0);
 
     if (conf->refresh_before == NGX_CONF_UNSET_MSEC) {
         conf->refresh_before = prev->refresh_before;
@@ -180,12 +230,90 @@ ngx_http_token_cache_merge(ngx_conf_t *cf, ngx_http_token_cache_conf_t *prev,
     ngx_conf_merge_msec_value(conf->backoff_min, prev->backoff_min, 1000);
     ngx_conf_merge_msec_value(conf->backoff_max, prev->backoff_max, 30000);
 
+    /* like "token_proxy", it is of its location, and not of those inside */
+
+    ngx_conf_init_value(conf->warm, 0);
+
     if (conf->zone && conf->zone->data == NULL) {
         ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
                            "zone \"%V\" of \"token_proxy_cache\" is unknown",
                            &conf->zone->shm.name);
         return NGX_CONF_ERROR;
     }
+
+    return NGX_CONF_OK;
+}
+
+
+/* called for a token location */
+
+void
+ngx_http_token_cache_check(ngx_conf_t *cf, ngx_http_token_cache_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->bypass && conf->zone == NULL && !conf->off && !clcf->noname) {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->bypass_pos, 0,
+                           "\"token_proxy_cache_bypass\" is of no use in "
+                           "location \"%V\", which has no "
+                           "\"token_proxy_cache\"", &clcf->name);
+    }
+}
+
+
+/* called for a location that is no token location */
+
+void
+ngx_http_token_cache_unused(ngx_conf_t *cf, ngx_http_token_cache_conf_t *conf)
+{
+    if (conf->warm) {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->warm_pos, 0,
+                           "\"token_proxy_cache_warm\" is not used without "
+                           "\"token_proxy on\"");
+    }
+}
+
+
+/* called for a token location whose request is known */
+
+char *
+ngx_http_token_cache_init_warm(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
+{
+    char                         *wrong;
+    ngx_http_token_loc_conf_t   **warm;
+    ngx_http_token_main_conf_t   *tmcf;
+
+    if (!conf->cache.warm) {
+        return NGX_CONF_OK;
+    }
+
+    wrong = NULL;
+
+    if (conf->cache.zone == NULL) {
+        wrong = "needs \"token_proxy_cache\"";
+
+    } else if (conf->digest == NULL) {
+        wrong = "needs a token request without variables, also in "
+                "\"token_proxy_cache_key\", since no caller is there to "
+                "evaluate them for";
+    }
+
+    if (wrong) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->cache.warm_pos, 0,
+                           "\"token_proxy_cache_warm\" %s", wrong);
+        return NGX_CONF_ERROR;
+    }
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
+    warm = ngx_array_push(&tmcf->warm);
+    if (warm == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *warm = conf;
 
     return NGX_CONF_OK;
 }

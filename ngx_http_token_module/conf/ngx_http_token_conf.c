@@ -84,54 +84,19 @@ ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
-ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_token_loc_conf_t *tlcf = conf;
-
-    char       *rv, *wrong;
-    ngx_str_t  *value, url;
-    ngx_url_t   u;
-
-    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
-
-    if (rv != NGX_CONF_OK || tlcf->endpoint->lengths) {
-        return rv;
-    }
+    ngx_str_t             *value;
+    ngx_http_token_pos_t   pos;
 
     value = cf->args->elts;
+    pos = ngx_http_token_conf_pos(cf);
 
-    if (ngx_strlchr(value[1].data, value[1].data + value[1].len, '@')) {
-
-        /* the URL is not shown: it may have a password */
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "a user name or \"@\" in \"%V\" is not allowed",
-                           &cmd->name);
+    if (ngx_http_token_value_names(cf, &pos, &value[1]) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    wrong = ngx_http_token_prepare_url(&value[1], &u);
-
-    if (wrong == NULL && ngx_parse_url(cf->temp_pool, &u) != NGX_OK) {
-        wrong = u.err ? u.err : "out of memory";
-    }
-
-    if (wrong) {
-        url = ngx_http_token_log_url(&value[1]);
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\" \"%V\"",
-                           wrong, &cmd->name, &url);
-        return NGX_CONF_ERROR;
-    }
-
-    (void) ngx_http_token_prepare_url(&value[1], &u);
-
-    tlcf->upstream = ngx_http_upstream_add(cf, &u, 0);
-    if (tlcf->upstream == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_set_complex_value_slot(cf, cmd, conf);
 }
 
 

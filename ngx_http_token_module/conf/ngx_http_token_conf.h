@@ -47,7 +47,8 @@ extern ngx_conf_post_t  ngx_http_token_not_zero_size;
 
 char *ngx_http_token_set_enable(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+/* as ngx_http_set_complex_value_slot(), with messages that show no value */
+char *ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_client_id(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -65,6 +66,20 @@ char *ngx_http_token_set_methods(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* Whether a member's name is registered, or one of large providers. */
 ngx_uint_t ngx_http_token_is_known_field(ngx_str_t *name);
+
+
+/* ngx_http_token_endpoint_conf.c */
+
+char *ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * Decides when the host of the endpoint is resolved, and checks the endpoint.
+ * Called when the location has been merged: the resolver is known then, and so
+ * are all upstream blocks.
+ */
+char *ngx_http_token_endpoint_init(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
 
 
 /* ngx_http_token_request_conf.c */
@@ -115,11 +130,22 @@ char *ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
 void ngx_http_token_cache_create(ngx_http_token_cache_conf_t *conf);
 char *ngx_http_token_cache_merge(ngx_conf_t *cf,
     ngx_http_token_cache_conf_t *prev, ngx_http_token_cache_conf_t *conf);
+void ngx_http_token_cache_check(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *conf);
+void ngx_http_token_cache_unused(ngx_conf_t *cf,
+    ngx_http_token_cache_conf_t *conf);
+char *ngx_http_token_cache_init_warm(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
 
 
 extern ngx_conf_post_t  ngx_http_token_not_zero;
+extern ngx_conf_post_t  ngx_http_token_not_zero_time;
 
 char *ngx_http_token_set_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_token_set_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_token_set_cache_warm(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_token_set_refresh_before(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_token_set_retry_backoff(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -80,7 +80,7 @@ ngx_http_token_set_cors_self(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                  origin;
     ngx_http_complex_value_t  *self;
 
-    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+    rv = ngx_http_token_set_complex(cf, cmd, conf);
 
     if (rv != NGX_CONF_OK) {
         return rv;

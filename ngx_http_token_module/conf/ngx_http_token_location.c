@@ -30,6 +30,8 @@ static char *ngx_http_token_location_init_fetch(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_location_init_connection(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
+static ngx_int_t ngx_http_token_hide_upstreams(ngx_conf_t *cf,
+    ngx_http_conf_ctx_t *ctx);
 static void *ngx_http_token_fetch_core_conf(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void **loc_conf);
 static void *ngx_http_token_fetch_proxy_conf(ngx_conf_t *cf,
@@ -182,11 +184,46 @@ ngx_http_token_location_init_connection(ngx_conf_t *cf,
     cscf->ctx = ctx;
     cscf->request_pool_size = NGX_HTTP_TOKEN_REQUEST_POOL;
 
+    if (tlcf->upstream == NULL && tlcf->endpoint->lengths == NULL
+        && ngx_http_token_hide_upstreams(cf, ctx) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
     hc->conf_ctx = ctx;
 
     tlcf->fetch_connection = hc;
 
     return NGX_CONF_OK;
+}
+
+
+/*
+ * nginx does not resolve a host again that another location's "proxy_pass" has
+ * resolved at the start: a fetch whose host is resolved while serving, and is
+ * no upstream block, sees no upstreams.
+ */
+
+static ngx_int_t
+ngx_http_token_hide_upstreams(ngx_conf_t *cf, ngx_http_conf_ctx_t *ctx)
+{
+    ngx_http_upstream_main_conf_t  *umcf;
+
+    umcf = ngx_palloc(cf->pool, sizeof(ngx_http_upstream_main_conf_t));
+    ctx->main_conf = ngx_http_token_copy_conf(cf, ctx->main_conf);
+
+    if (umcf == NULL || ctx->main_conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    *umcf = *(ngx_http_upstream_main_conf_t *)
+               ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+
+    ngx_memzero(&umcf->upstreams, sizeof(ngx_array_t));
+
+    ctx->main_conf[ngx_http_upstream_module.ctx_index] = umcf;
+
+    return NGX_OK;
 }
 
 

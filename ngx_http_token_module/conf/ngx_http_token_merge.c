@@ -33,10 +33,6 @@ static void ngx_http_token_warn_encoding(ngx_conf_t *cf,
 static char *ngx_http_token_default_credential(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf, char *name, char *variable,
     ngx_http_token_value_t **value);
-static char *ngx_http_token_check_endpoint(ngx_conf_t *cf,
-    ngx_http_token_loc_conf_t *conf);
-static ngx_uint_t ngx_http_token_is_local(
-    ngx_http_upstream_srv_conf_t *uscf);
 
 
 char *
@@ -95,6 +91,7 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 
     if (!conf->enable) {
         ngx_http_token_basic_unused(cf, conf);
+        ngx_http_token_cache_unused(cf, &conf->cache);
         return NGX_CONF_OK;
     }
 
@@ -181,7 +178,7 @@ ngx_http_token_merge_enable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *prev,
     if (clcf->noname && clcf->handler == NULL && prev->enable == 1) {
         conf->enable = 1;
         conf->endpoint = prev->endpoint;
-        conf->upstream = prev->upstream;
+        conf->endpoint_pos = prev->endpoint_pos;
         conf->pos = prev->pos;
         return;
     }
@@ -243,17 +240,19 @@ static char *
 ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
     ngx_http_token_grant_init(cf, conf);
+    ngx_http_token_cache_check(cf, &conf->cache);
 
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init_grant(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_check(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_check_endpoint(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_endpoint_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_cors_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK
         || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -426,121 +425,6 @@ ngx_http_token_default_credential(ngx_conf_t *cf,
     cf->args = saved;
 
     return rv;
-}
-
-
-static char *
-ngx_http_token_check_endpoint(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
-{
-    ngx_str_t                      url;
-    ngx_uint_t                     ssl;
-    ngx_http_core_loc_conf_t      *clcf;
-    ngx_http_upstream_srv_conf_t  *uscf;
-#if (NGX_HTTP_SSL)
-    ngx_http_upstream_conf_t      *ucf;
-#endif
-
-    uscf = conf->upstream;
-    url = ngx_http_token_log_url(&conf->endpoint->value);
-    ssl = (ngx_strncasecmp(url.data, (u_char *) "http://", 7) != 0);
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (!ssl && uscf && !clcf->noname && !ngx_http_token_is_local(uscf)) {
-        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
-                           "the %s in clear %s "
-                           "\"token_proxy_endpoint\" \"%V\"",
-                           ngx_http_token_uses_secret(conf)
-                               ? "client secret travels" : "token travels",
-                           ngx_http_token_uses_secret(conf) ? "to" : "from",
-                           &url);
-    }
-
-    if (ssl && !conf->ssl_verify && !clcf->noname) {
-        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
-                           "the certificate of \"token_proxy_endpoint\" \"%V\" "
-                           "is not verified, \"token_proxy_ssl_verify\" is off",
-                           &url);
-    }
-
-#if (NGX_HTTP_SSL)
-
-    /* nginx compares certificates with names only */
-
-    ucf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_proxy_module);
-
-    if (ssl && conf->ssl_verify && uscf && uscf->servers
-        && !(uscf->flags & NGX_HTTP_UPSTREAM_CREATE)
-        && ucf->ssl_name == NULL)
-    {
-        ngx_http_token_log(NGX_LOG_EMERG, cf, &conf->pos, 0,
-                           "\"token_proxy_endpoint\" \"%V\" has no host name "
-                           "to verify its certificate by, use a name or set "
-                           "\"proxy_ssl_name\"", &url);
-        return NGX_CONF_ERROR;
-    }
-
-#endif
-
-    return NGX_CONF_OK;
-}
-
-
-static ngx_uint_t
-ngx_http_token_is_local(ngx_http_upstream_srv_conf_t *uscf)
-{
-    in_addr_t                    address;
-    ngx_uint_t                   i, n;
-    struct sockaddr_in          *sin;
-    ngx_http_upstream_server_t  *server;
-#if (NGX_HAVE_INET6)
-    struct sockaddr_in6         *sin6;
-#endif
-
-    if (uscf->servers == NULL) {
-        return (uscf->host.len == sizeof("localhost") - 1
-                && ngx_strncasecmp(uscf->host.data, (u_char *) "localhost",
-                                   uscf->host.len)
-                   == 0);
-    }
-
-    server = uscf->servers->elts;
-
-    for (i = 0; i < uscf->servers->nelts; i++) {
-        for (n = 0; n < server[i].naddrs; n++) {
-
-            switch (server[i].addrs[n].sockaddr->sa_family) {
-
-#if (NGX_HAVE_INET6)
-            case AF_INET6:
-                sin6 = (struct sockaddr_in6 *) server[i].addrs[n].sockaddr;
-
-                if (!IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr)
-                    && !IN6_IS_ADDR_LINKLOCAL(&sin6->sin6_addr))
-                {
-                    return 0;
-                }
-
-                break;
-#endif
-
-            case AF_INET:
-                sin = (struct sockaddr_in *) server[i].addrs[n].sockaddr;
-
-                address = ntohl(sin->sin_addr.s_addr);
-
-                /* link-local, RFC 3927: the metadata service of a machine */
-
-                if ((address >> 24) != 127 && (address >> 16) != 0xa9fe) {
-                    return 0;
-                }
-
-                break;
-            }
-        }
-    }
-
-    return 1;
 }
 
 

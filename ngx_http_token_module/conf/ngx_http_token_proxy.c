@@ -18,8 +18,10 @@ typedef struct {
 
 static ngx_command_t *ngx_http_token_command(ngx_conf_t *cf,
     ngx_module_t *module, char *name);
-static char *ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
-    ngx_array_t *headers);
+static char *ngx_http_token_user_headers(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, ngx_array_t *headers);
+static void ngx_http_token_warn_header(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf, ngx_keyval_t *header);
 static char *ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
     ngx_array_t *headers, ngx_uint_t keepalive);
 static char *ngx_http_token_set_header(ngx_array_t *headers, ngx_str_t *name,
@@ -73,7 +75,7 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     *headers = ngx_array_create(cf->pool, 16, sizeof(ngx_keyval_t));
 
     if (*headers == NULL
-        || ngx_http_token_user_headers(tlcf, *headers) != NGX_CONF_OK
+        || ngx_http_token_user_headers(cf, tlcf, *headers) != NGX_CONF_OK
         || ngx_http_token_own_headers(tlcf, *headers,
                                       ngx_http_token_keepalive(cf, tlcf))
            != NGX_CONF_OK)
@@ -91,7 +93,7 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
  */
 
 static char *
-ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
+ngx_http_token_user_headers(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     ngx_array_t *headers)
 {
     ngx_uint_t     i, user_agent;
@@ -114,6 +116,8 @@ ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
             user_agent = 1;
         }
 
+        ngx_http_token_warn_header(cf, tlcf, &own[i]);
+
         if (ngx_http_token_set_header(headers, &own[i].key, &own[i].value)
             != NGX_CONF_OK)
         {
@@ -125,6 +129,31 @@ ngx_http_token_user_headers(ngx_http_token_loc_conf_t *tlcf,
 
     return user_agent ? NGX_CONF_OK
                       : ngx_http_token_set_header(headers, &name, &value);
+}
+
+
+/* a token request has no caller: endpoints refuse what would be said of it */
+
+static void
+ngx_http_token_warn_header(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
+    ngx_keyval_t *header)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname || ngx_http_script_variables_count(&header->value) == 0) {
+        return;
+    }
+
+    if (ngx_strncasecmp(header->key.data, (u_char *) "X-Forwarded-", 12) == 0
+        || ngx_strcasecmp(header->key.data, (u_char *) "X-Real-IP") == 0)
+    {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->pos, 0,
+                           "\"proxy_set_header %V\" in location \"%V\" is sent "
+                           "to the token endpoint, though a token request has "
+                           "no caller", &header->key, &clcf->name);
+    }
 }
 
 
@@ -292,11 +321,11 @@ ngx_http_token_keepalive(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     ngx_uint_t  m, *max_cached;
 
-    if (tlcf->upstream == NULL) {
+    if (tlcf->endpoint->lengths) {
         return 1;
     }
 
-    if (tlcf->upstream->srv_conf == NULL) {
+    if (tlcf->upstream == NULL || tlcf->upstream->srv_conf == NULL) {
         return 0;
     }
 
@@ -344,7 +373,7 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     ucf->ssl_session_reuse = 0;
 
     if (!tlcf->ssl_verify
-        || (tlcf->upstream
+        || (tlcf->endpoint->lengths == NULL
             && ngx_strncasecmp(tlcf->endpoint->value.data,
                                (u_char *) "https://", 8) != 0))
     {

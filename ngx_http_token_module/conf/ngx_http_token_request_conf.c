@@ -294,6 +294,15 @@ ngx_http_token_request_check(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
                            "may log");
     }
 
+    if (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY && tlcf->refresh_grant
+        && !clcf->noname)
+    {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->pos, 0,
+                           "with \"token_proxy_request query\" and "
+                           "\"token_proxy_refresh_grant\" refresh tokens are in "
+                           "the URL, which the endpoint may log");
+    }
+
     if (ngx_http_token_check_claims(cf, tlcf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }

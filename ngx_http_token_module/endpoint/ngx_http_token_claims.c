@@ -10,8 +10,8 @@
 #include "ngx_http_token_endpoint.h"
 
 
-static ngx_http_token_param_t *ngx_http_token_find_claim(
-    ngx_http_token_loc_conf_t *tlcf, char *name);
+static ngx_uint_t ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf,
+    char *name);
 static ngx_int_t ngx_http_token_check_claim(ngx_http_request_t *r,
     ngx_http_token_pair_t *claim);
 
@@ -26,8 +26,8 @@ static char  *ngx_http_token_default_claims[] = {
 ngx_uint_t
 ngx_http_token_claims_need_id(ngx_http_token_loc_conf_t *tlcf)
 {
-    return (ngx_http_token_find_claim(tlcf, "iss") == NULL
-            || ngx_http_token_find_claim(tlcf, "sub") == NULL);
+    return (!ngx_http_token_has_claim(tlcf, "iss")
+            || !ngx_http_token_has_claim(tlcf, "sub"));
 }
 
 
@@ -71,8 +71,8 @@ ngx_http_token_claims_have_file(ngx_http_token_loc_conf_t *tlcf)
 }
 
 
-static ngx_http_token_param_t *
-ngx_http_token_find_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
+static ngx_uint_t
+ngx_http_token_has_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
 {
     ngx_uint_t               i;
     ngx_http_token_param_t  *claim;
@@ -81,11 +81,11 @@ ngx_http_token_find_claim(ngx_http_token_loc_conf_t *tlcf, char *name)
 
     for (i = 0; i < tlcf->claims->nelts; i++) {
         if (ngx_http_token_equals(&claim[i].name, name)) {
-            return &claim[i];
+            return 1;
         }
     }
 
-    return NULL;
+    return 0;
 }
 
 
@@ -111,7 +111,7 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     for (name = ngx_http_token_default_claims; *name; name++) {
 
-        if (ngx_http_token_find_claim(tlcf, *name)) {
+        if (ngx_http_token_has_claim(tlcf, *name)) {
             continue;
         }
 
@@ -132,7 +132,7 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 
     claim = tlcf->claims->elts;
 
-    for (i = 0; claim && i < tlcf->claims->nelts; i++) {
+    for (i = 0; i < tlcf->claims->nelts; i++) {
 
         kv[n].name = claim[i].name;
         kv[n].file = claim[i].value.file;
@@ -163,13 +163,27 @@ ngx_http_token_evaluate_claims(ngx_http_request_t *r, ngx_pool_t *pool,
 static ngx_int_t
 ngx_http_token_check_claim(ngx_http_request_t *r, ngx_http_token_pair_t *claim)
 {
-    if (ngx_http_token_is_utf8(&claim->value)) {
+    char  **name, *wrong;
+
+    wrong = ngx_http_token_is_utf8(&claim->value) ? NULL : "is not UTF-8";
+
+    /* without a subject an assertion may be for more than with one */
+
+    for (name = ngx_http_token_default_claims; *name; name++) {
+        if (claim->value.len == 0
+            && ngx_http_token_equals(&claim->name, *name))
+        {
+            wrong = "is empty";
+        }
+    }
+
+    if (wrong == NULL) {
         return NGX_OK;
     }
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "the value of claim \"%V\" of \"token_proxy_grant_claim\" "
-                  "is not UTF-8", &claim->name);
+                  "%s", &claim->name, wrong);
 
     return NGX_ERROR;
 }

@@ -294,12 +294,25 @@ ngx_int_t ngx_http_token_bearer_value(ngx_pool_t *pool, ngx_str_t *scheme,
  */
 ngx_uint_t ngx_http_token_is_error(ngx_array_t *members);
 
+/* The member that names an error in a word, or NULL. */
+ngx_http_token_member_t *ngx_http_token_error_code(ngx_array_t *members);
+
 /*
  * What the endpoint says of an answer that has no token, as far as it may stand
  * in a log: text that begins with a comma and ends with a NUL.
  */
 u_char *ngx_http_token_endpoint_said(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
+
+
+/* ngx_http_token_secret.c */
+
+/*
+ * Whether a text repeats the secret of a request, its Basic value, or another
+ * of its parameters that may be one, encoded or not; also if memory is out.
+ */
+ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *text);
 
 
 /* ngx_http_token_lifetime.c */
@@ -311,6 +324,14 @@ u_char *ngx_http_token_endpoint_said(ngx_http_request_t *r,
  */
 int64_t ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members);
 
+/*
+ * Bounds the lifetime of a token that may be cached, and the expires_in of its
+ * answer: by token_proxy_cache_max_ttl, and by what it was exchanged for.
+ * Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_limit_lifetime(ngx_pool_t *pool,
+    ngx_http_token_fetch_t *fetch);
+
 
 /* ngx_http_token_value.c */
 
@@ -321,6 +342,13 @@ int64_t ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members);
  */
 char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value);
+
+/*
+ * Remembers the variables that a value of the directive in cf->args names, for
+ * ngx_http_token_check_names().  Returns as ngx_http_token_compile_value().
+ */
+char *ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg);
 
 /*
  * Looks for the variables that the values name, when all are known.  Returns

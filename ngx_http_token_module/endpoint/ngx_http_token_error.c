@@ -10,13 +10,12 @@
 #include "ngx_http_token_endpoint.h"
 
 
-/* the length from which a part is looked for: any text has shorter ones */
-
-#define NGX_HTTP_TOKEN_MIN_PART  16
-#define NGX_HTTP_TOKEN_MIN_RUN   8
-
 #define NGX_HTTP_TOKEN_MAX_SAID  200
 #define NGX_HTTP_TOKEN_MAX_LINE  1024
+
+/* shorter words are no token */
+
+#define NGX_HTTP_TOKEN_MIN_TOKEN  12
 
 /* clocks that differ less do no harm to assertions, in seconds */
 
@@ -28,60 +27,47 @@
 typedef struct {
     ngx_http_request_t             *request;
     ngx_http_token_request_t       *sent;
+    ngx_uint_t                      no_error;  /* is said to be one */
     u_char                         *pos;
     u_char                         *last;
 } ngx_http_token_said_t;
 
-typedef ngx_uint_t (*ngx_http_token_contains_pt)(ngx_str_t *text,
-    ngx_str_t *secret);
-
 
 static void ngx_http_token_said_headers(ngx_http_token_said_t *said,
-    ngx_http_token_fetch_t *fetch, ngx_str_t *encoding);
-static void ngx_http_token_said_members(ngx_http_token_said_t *said,
+    ngx_http_token_fetch_t *fetch);
+static ngx_table_elt_t *ngx_http_token_said_find(ngx_http_token_fetch_t *fetch,
+    char *name);
+static ngx_uint_t ngx_http_token_said_members(ngx_http_token_said_t *said,
     ngx_array_t *members);
 static ngx_array_t *ngx_http_token_nested(ngx_pool_t *pool,
     ngx_array_t *members);
 static ngx_uint_t ngx_http_token_said_member(ngx_http_token_said_t *said,
     char *label, ngx_array_t *members, char **names);
+static ngx_uint_t ngx_http_token_may_be_token(ngx_str_t *text);
 static void ngx_http_token_said_body(ngx_http_token_said_t *said,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_uint_t is_object);
+static ngx_uint_t ngx_http_token_mentions_token(u_char *p, u_char *last);
+static void ngx_http_token_said_text(ngx_http_token_said_t *said,
     ngx_str_t *body);
 static u_char *ngx_http_token_skip_markup(u_char *p, u_char *last);
 static void ngx_http_token_said_clock(ngx_http_token_said_t *said,
     ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_say(ngx_http_token_said_t *said, char *label,
     ngx_str_t *text);
-static ngx_uint_t ngx_http_token_is_alnum(u_char c);
-static ngx_uint_t ngx_http_token_repeats_secret(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_str_t *text,
-    ngx_http_token_contains_pt contains);
-static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
-static ngx_uint_t ngx_http_token_contains_part(ngx_str_t *text,
-    ngx_str_t *token);
-static ngx_uint_t ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret);
-static ngx_uint_t ngx_http_token_contains_run(ngx_str_t *text,
-    ngx_str_t *secret);
-
-
-/* parameters of a token request that an error may repeat in the log */
-
-static char  *ngx_http_token_public_params[] = {
-    "grant_type", "client_id", "client_assertion_type", "scope", "audience",
-    "resource", "username", "actor_token_type", "requested_token_type",
-    "subject_token_type", NULL
-};
 
 
 /* where endpoints have the code of an error, and its text */
 
 static char  *ngx_http_token_error_names[] = {
-    "error", "errorCode", "error_code", "errcode", "code", "title", NULL
+    "error", "errorCode", "error_code", "errcode", "code", "title", "name",
+    NULL
 };
 
 
 static char  *ngx_http_token_description_names[] = {
     "error_description", "errorSummary", "errorMessage", "error_message",
-    "errmsg", "detail", "message", "msg", "faultstring", "description", NULL
+    "errmsg", "detail", "message", "msg", "faultstring", "description",
+    "reason", NULL
 };
 
 
@@ -111,12 +97,30 @@ ngx_http_token_is_error(ngx_array_t *members)
 }
 
 
+ngx_http_token_member_t *
+ngx_http_token_error_code(ngx_array_t *members)
+{
+    char                     **name;
+    ngx_http_token_member_t   *m;
+
+    for (name = ngx_http_token_failure_names; *name; name++) {
+
+        m = ngx_http_token_json_find(members, *name);
+
+        if (m && m->is_string && m->string.len) {
+            return m;
+        }
+    }
+
+    return NULL;
+}
+
+
 u_char *
 ngx_http_token_endpoint_said(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members)
 {
     u_char                 *text;
-    ngx_str_t               encoding;
     ngx_http_token_said_t   said;
 
     text = ngx_pnalloc(r->pool, NGX_HTTP_TOKEN_MAX_LINE + 1);
@@ -126,20 +130,15 @@ ngx_http_token_endpoint_said(ngx_http_request_t *r,
 
     said.request = r;
     said.sent = fetch->sent;
+    said.no_error = (fetch->upstream_status < NGX_HTTP_SPECIAL_RESPONSE
+                     && members && !ngx_http_token_is_error(members));
     said.pos = text;
     said.last = text + NGX_HTTP_TOKEN_MAX_LINE;
 
-    ngx_http_token_said_headers(&said, fetch, &encoding);
+    ngx_http_token_said_headers(&said, fetch);
 
-    if (members) {
-        ngx_http_token_said_members(&said, members);
-
-    } else if (encoding.len == 0
-               && fetch->upstream_status >= NGX_HTTP_SPECIAL_RESPONSE)
-    {
-        /* with other statuses it may have a token, in a form of its own */
-
-        ngx_http_token_said_body(&said, body);
+    if (members == NULL || !ngx_http_token_said_members(&said, members)) {
+        ngx_http_token_said_body(&said, fetch, body, members != NULL);
     }
 
     ngx_http_token_said_clock(&said, fetch);
@@ -152,22 +151,11 @@ ngx_http_token_endpoint_said(ngx_http_request_t *r,
 
 static void
 ngx_http_token_said_headers(ngx_http_token_said_t *said,
-    ngx_http_token_fetch_t *fetch, ngx_str_t *encoding)
+    ngx_http_token_fetch_t *fetch)
 {
+    u_char           *p, *last;
     ngx_str_t         url;
-    ngx_list_t       *headers;
     ngx_table_elt_t  *h;
-
-    ngx_str_null(encoding);
-
-    headers = &fetch->subrequest->upstream->headers_in.headers;
-
-    h = ngx_http_token_find_header(headers, "Content-Encoding");
-
-    if (h && !ngx_http_token_equals_nocase(&h->value, "identity")) {
-        *encoding = h->value;
-        ngx_http_token_say(said, "Content-Encoding", encoding);
-    }
 
     if (fetch->upstream_status < NGX_HTTP_SPECIAL_RESPONSE
         || fetch->upstream_status >= NGX_HTTP_BAD_REQUEST)
@@ -175,37 +163,71 @@ ngx_http_token_said_headers(ngx_http_token_said_t *said,
         return;
     }
 
-    h = ngx_http_token_find_header(headers, "Location");
+    h = ngx_http_token_said_find(fetch, "Location");
 
-    if (h) {
-        url = ngx_http_token_log_url(&h->value);
-        ngx_http_token_say(said, "Location", &url);
+    if (h == NULL) {
+        return;
     }
+
+    /* a user name, a query and a fragment may be secrets */
+
+    url = ngx_http_token_log_url(&h->value);
+    last = url.data + url.len;
+
+    p = ngx_strlchr(url.data, last, '#');
+
+    if (p) {
+        last = p;
+    }
+
+    for (p = last; p > url.data && p[-1] != '@'; p--) { /* void */ }
+
+    url.data = p;
+    url.len = last - p;
+
+    ngx_http_token_say(said, "Location", &url);
 }
 
 
-static void
+static ngx_table_elt_t *
+ngx_http_token_said_find(ngx_http_token_fetch_t *fetch, char *name)
+{
+    return ngx_http_token_find_header(
+                       &fetch->subrequest->upstream->headers_in.headers, name);
+}
+
+
+/* returns 0 if no member says anything */
+
+static ngx_uint_t
 ngx_http_token_said_members(ngx_http_token_said_t *said, ngx_array_t *members)
 {
+    ngx_uint_t    n;
     ngx_array_t  *nested;
 
     nested = ngx_http_token_nested(said->request->pool, members);
 
-    if (nested == NULL
-        || !ngx_http_token_said_member(said, "error", nested,
-                                       ngx_http_token_error_names))
-    {
-        (void) ngx_http_token_said_member(said, "error", members,
-                                          ngx_http_token_error_names);
+    n = 0;
+
+    if (nested) {
+        n = ngx_http_token_said_member(said, "error", nested,
+                                       ngx_http_token_error_names);
     }
 
-    if (nested == NULL
-        || !ngx_http_token_said_member(said, "description", nested,
-                                       ngx_http_token_description_names))
-    {
-        (void) ngx_http_token_said_member(said, "description", members,
-                                          ngx_http_token_description_names);
+    if (n == 0) {
+        n = ngx_http_token_said_member(said, "error", members,
+                                       ngx_http_token_error_names);
     }
+
+    if (nested
+        && ngx_http_token_said_member(said, "description", nested,
+                                      ngx_http_token_description_names))
+    {
+        return 1;
+    }
+
+    return ngx_http_token_said_member(said, "description", members,
+                                      ngx_http_token_description_names) || n;
 }
 
 
@@ -262,6 +284,11 @@ ngx_http_token_said_member(ngx_http_token_said_t *said, char *label,
         }
 
         if (m->is_string) {
+
+            if (said->no_error && ngx_http_token_may_be_token(&m->string)) {
+                continue;
+            }
+
             ngx_http_token_say(said, label, &m->string);
             return 1;
         }
@@ -276,19 +303,87 @@ ngx_http_token_said_member(ngx_http_token_said_t *said, char *label,
 }
 
 
-/* a text, or the text of a page */
+/* "message" and the like may have the token where there is no error */
+
+static ngx_uint_t
+ngx_http_token_may_be_token(ngx_str_t *text)
+{
+    return (text->len >= NGX_HTTP_TOKEN_MIN_TOKEN
+            && ngx_strlchr(text->data, text->data + text->len, ' ') == NULL);
+}
+
+
+/*
+ * What has no member for an error: a page, a text, or JSON of another form.
+ * Something with a token in it is not shown.
+ */
 
 static void
-ngx_http_token_said_body(ngx_http_token_said_t *said, ngx_str_t *body)
+ngx_http_token_said_body(ngx_http_token_said_t *said,
+    ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_uint_t is_object)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_token_said_find(fetch, "Content-Encoding");
+
+    if (h && !ngx_http_token_equals_nocase(&h->value, "identity")) {
+        ngx_http_token_say(said, "Content-Encoding", &h->value);
+        return;
+    }
+
+    if (body->len == 0) {
+        h = ngx_http_token_said_find(fetch, "WWW-Authenticate");
+
+        if (h) {
+            ngx_http_token_say(said, "WWW-Authenticate", &h->value);
+        }
+
+        return;
+    }
+
+    if (fetch->upstream_status < NGX_HTTP_SPECIAL_RESPONSE) {
+
+        if (is_object) {
+            return;
+        }
+
+        h = ngx_http_token_said_find(fetch, "Content-Type");
+
+        if (h) {
+            ngx_http_token_say(said, "Content-Type", &h->value);
+        }
+
+        if (h == NULL
+            || ngx_strncasecmp(h->value.data, (u_char *) "text/html", 9) != 0)
+        {
+            return;
+        }
+    }
+
+    if (is_object
+        && ngx_http_token_mentions_token(body->data, body->data + body->len))
+    {
+        return;
+    }
+
+    ngx_http_token_said_text(said, body);
+}
+
+
+static ngx_uint_t
+ngx_http_token_mentions_token(u_char *p, u_char *last)
+{
+    return (ngx_strlcasestrn(p, last, (u_char *) "token", 5 - 1) != NULL);
+}
+
+
+static void
+ngx_http_token_said_text(ngx_http_token_said_t *said, ngx_str_t *body)
 {
     u_char     *p, *next, *last, *dst, buf[NGX_HTTP_TOKEN_MAX_SAID];
     ngx_str_t   text;
 
-    if (ngx_http_token_repeats_secret(said->request, said->sent, body,
-                                      ngx_http_token_contains)
-        || ngx_http_token_repeats_secret(said->request, said->sent, body,
-                                         ngx_http_token_contains_run))
-    {
+    if (ngx_http_token_repeats_secret(said->request, said->sent, body)) {
         ngx_str_set(&text, "(not shown)");
         ngx_http_token_say(said, "text", &text);
         return;
@@ -388,9 +483,7 @@ ngx_http_token_said_clock(ngx_http_token_said_t *said,
         return;
     }
 
-    h = ngx_http_token_find_header(
-                        &fetch->subrequest->upstream->headers_in.headers,
-                        "Date");
+    h = ngx_http_token_said_find(fetch, "Date");
 
     date = h ? ngx_parse_http_time(h->value.data, h->value.len) : NGX_ERROR;
 
@@ -416,9 +509,7 @@ ngx_http_token_say(ngx_http_token_said_t *said, char *label, ngx_str_t *text)
 
     said->pos = ngx_slprintf(said->pos, said->last, ", %s: ", label);
 
-    if (ngx_http_token_repeats_secret(said->request, said->sent, text,
-                                      ngx_http_token_contains))
-    {
+    if (ngx_http_token_repeats_secret(said->request, said->sent, text)) {
         said->pos = ngx_slprintf(said->pos, said->last, "(not shown)");
         return;
     }
@@ -434,185 +525,4 @@ ngx_http_token_say(ngx_http_token_said_t *said, char *label, ngx_str_t *text)
             *p = '?';
         }
     }
-}
-
-
-static ngx_uint_t
-ngx_http_token_repeats_secret(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, ngx_str_t *text,
-    ngx_http_token_contains_pt contains)
-{
-    u_char     *p;
-    ngx_str_t   basic, encoded, body, name, value;
-
-    basic = request->authorization;
-
-    if (basic.len > sizeof("Basic ") - 1) {
-        basic.data += sizeof("Basic ") - 1;
-        basic.len -= sizeof("Basic ") - 1;
-    }
-
-    encoded.len = ngx_http_token_form_encode(NULL, &request->secret);
-    encoded.data = ngx_pnalloc(r->pool, encoded.len);
-    if (encoded.data == NULL) {
-        return 1;
-    }
-
-    (void) ngx_http_token_form_encode(encoded.data, &request->secret);
-
-    if (contains(text, &basic)
-        || contains(text, &encoded)
-        || contains(text, &request->secret))
-    {
-        return 1;
-    }
-
-    /* the body has passwords, assertions, or a secret */
-
-    body = request->body;
-
-    while (ngx_http_token_form_next(&body, &name, &value)) {
-
-        if (ngx_http_token_is_public(&name)) {
-            continue;
-        }
-
-        if (contains(text, &value)
-            || ngx_http_token_contains_part(text, &value))
-        {
-            return 1;
-        }
-
-        p = ngx_pnalloc(r->pool, value.len);
-        if (p == NULL) {
-            return 1;
-        }
-
-        value.len = ngx_http_token_form_decode(p, &value) - p;
-        value.data = p;
-
-        if (contains(text, &value)) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static ngx_uint_t
-ngx_http_token_is_public(ngx_str_t *name)
-{
-    char  **p;
-
-    for (p = ngx_http_token_public_params; *p; p++) {
-        if (ngx_http_token_equals(name, *p)) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* whether a text contains the claims or the signature of a JWT */
-
-static ngx_uint_t
-ngx_http_token_contains_part(ngx_str_t *text, ngx_str_t *token)
-{
-    u_char     *p, *last;
-    ngx_str_t   part;
-
-    last = token->data + token->len;
-
-    p = ngx_strlchr(token->data, last, '.');
-
-    while (p) {
-        part.data = p + 1;
-
-        p = ngx_strlchr(part.data, last, '.');
-
-        part.len = (p ? p : last) - part.data;
-
-        if (part.len >= NGX_HTTP_TOKEN_MIN_PART
-            && ngx_http_token_contains(text, &part))
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static ngx_uint_t
-ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret)
-{
-    size_t  i;
-
-    if (secret->len == 0) {
-        return 0;
-    }
-
-    for (i = 0; i + secret->len <= text->len; i++) {
-        if (ngx_memcmp(text->data + i, secret->data, secret->len) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * Whether a text contains the longest run of letters and digits of a secret,
- * which stays as it is where a text has escapes of its own.
- */
-
-static ngx_uint_t
-ngx_http_token_contains_run(ngx_str_t *text, ngx_str_t *secret)
-{
-    u_char     *p, *last, *begin;
-    ngx_str_t   run;
-
-    ngx_str_null(&run);
-
-    last = secret->data + secret->len;
-
-    for (p = secret->data; p < last; p++) {
-
-        begin = p;
-
-        while (p < last && ngx_http_token_is_alnum(*p)) {
-            p++;
-        }
-
-        if ((size_t) (p - begin) > run.len) {
-            run.data = begin;
-            run.len = p - begin;
-        }
-    }
-
-    last = text->data + text->len;
-
-    if (run.len < NGX_HTTP_TOKEN_MIN_RUN
-        && ngx_strlchr(text->data, last, '&') == NULL
-        && ngx_strlchr(text->data, last, '%') == NULL
-        && ngx_strlchr(text->data, last, '\\') == NULL)
-    {
-        return 0;
-    }
-
-    return ngx_http_token_contains(text, &run);
-}
-
-
-static ngx_uint_t
-ngx_http_token_is_alnum(u_char c)
-{
-    u_char  lower;
-
-    lower = c | 0x20;
-
-    return ((c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'z'));
 }

@@ -314,6 +314,7 @@ ngx_http_token_fetch_finished(ngx_http_request_t *r)
 
     if (ngx_http_token_fetch_stale(fetch)) {
 
+        fetch->repeats++;
         fetch->finished = 0;
 
         if (ngx_http_token_fetch_subrequest(fetch) == NGX_OK) {
@@ -371,7 +372,8 @@ ngx_http_token_fetch_other(ngx_http_token_fetch_t *fetch)
 /*
  * Whether a kept connection has ended before a byte of the answer, as it does
  * when the endpoint closes it at that moment.  nginx does not send a POST again
- * there: it cannot know that a token request may be.
+ * there: it cannot know that a token request may be.  A caller's refresh token
+ * may have been used up all the same, so it is sent again once.
  */
 
 static ngx_uint_t
@@ -380,6 +382,10 @@ ngx_http_token_fetch_stale(ngx_http_token_fetch_t *fetch)
     ngx_http_upstream_t  *u;
 
     u = fetch->subrequest->upstream;
+
+    if (fetch->request->refresh_grant && fetch->repeats) {
+        return 0;
+    }
 
     return (fetch->rc == NGX_HTTP_BAD_GATEWAY
             && u && u->peer.cached && u->state->bytes_received == 0);

@@ -27,10 +27,7 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
     *url = request->endpoint;
 
-    if (tlcf->upstream == NULL
-        && (tlcf->format == NGX_HTTP_TOKEN_FORMAT_QUERY
-            || ngx_strlchr(url->data, url->data + url->len, '?')))
-    {
+    if (tlcf->endpoint->lengths) {
         rc = ngx_http_token_format_check_url(r, url);
 
         if (rc != NGX_OK) {
@@ -57,8 +54,8 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
 
 
 /*
- * A URL with variables, before nginx would log what is wrong in it, and with
- * that a query.
+ * A URL with variables: a space or a line's end in it would be one in the
+ * request, and what is wrong in it nginx would log with its query.
  */
 
 static ngx_int_t

@@ -73,8 +73,9 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
 
 /*
- * Adds the form in which parameters are sent, and where an answer has its
- * members, which decides what is stored; nothing, if neither is configured.
+ * Adds the form in which parameters are sent, where an answer has its members,
+ * which decides what is stored, and how long that may be; nothing, if none of
+ * it is configured.
  */
 
 static ngx_int_t
@@ -90,7 +91,9 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
     n = tlcf->paths ? tlcf->paths->nelts : 0;
     path = tlcf->paths ? tlcf->paths->elts : NULL;
 
-    if (n == 0 && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM) {
+    if (n == 0 && tlcf->format == NGX_HTTP_TOKEN_FORMAT_FORM
+        && tlcf->cache.max_ttl == 0)
+    {
         return NGX_OK;
     }
 
@@ -102,6 +105,10 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
         len += path[i].name.len + path[i].text.len + 2;
     }
 
+    if (tlcf->cache.max_ttl) {
+        len += NGX_TIME_T_LEN + 1;
+    }
+
     p = ngx_pnalloc(cf->pool, len);
     if (p == NULL) {
         return NGX_ERROR;
@@ -110,7 +117,6 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
     p = ngx_cpymem(p, identity->data, identity->len);
 
     identity->data = p - identity->len;
-    identity->len = len;
 
     *p++ = '\0';
     *p++ = (u_char) tlcf->format;
@@ -118,6 +124,15 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
     for (i = 0; i < n; i++) {
         p = ngx_sprintf(p, "%V%Z%V%Z", &path[i].name, &path[i].text);
     }
+
+    if (tlcf->cache.max_ttl) {
+
+        /* no path has an empty name */
+
+        p = ngx_sprintf(p, "%Z%T", tlcf->cache.max_ttl);
+    }
+
+    identity->len = p - identity->data;
 
     return NGX_OK;
 }

@@ -3,7 +3,7 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * The lifetime of a token: what its answer says of it, in one of the forms that
- * endpoints use.
+ * endpoints use, and what bounds it in the cache.
  */
 
 
@@ -17,6 +17,13 @@ static ngx_int_t ngx_http_token_jwt_lifetime(ngx_pool_t *pool,
     ngx_array_t *members, double *seconds);
 static ngx_int_t ngx_http_token_jwt_claims(ngx_pool_t *pool, ngx_str_t *token,
     ngx_array_t **claims);
+static ngx_int_t ngx_http_token_subject_limit(ngx_pool_t *pool,
+    ngx_http_token_fetch_t *fetch);
+static ngx_uint_t ngx_http_token_is_subject(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name);
+static ngx_uint_t ngx_http_token_is_variable_param(
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name);
+static int64_t ngx_http_token_jwt_left(ngx_pool_t *pool, ngx_str_t *token);
 static ngx_int_t ngx_http_token_expiry_lifetime(ngx_array_t *members,
     char *name, double *seconds);
 static ngx_int_t ngx_http_token_number(ngx_array_t *members, char *name,
@@ -49,9 +56,165 @@ ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members)
 }
 
 
+ngx_int_t
+ngx_http_token_limit_lifetime(ngx_pool_t *pool, ngx_http_token_fetch_t *fetch)
+{
+    u_char                     *p;
+    ngx_http_token_member_t    *m;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = fetch->request->tlcf;
+
+    fetch->limit = -1;
+
+    if (tlcf->cache.zone == NULL || fetch->request->refresh_grant) {
+        return NGX_OK;
+    }
+
+    if (tlcf->cache.max_ttl) {
+        fetch->limit = (int64_t) tlcf->cache.max_ttl * 1000;
+    }
+
+    if (ngx_http_token_subject_limit(pool, fetch) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (fetch->limit == -1 || fetch->lifetime <= fetch->limit) {
+        return NGX_OK;
+    }
+
+    fetch->lifetime = fetch->limit;
+
+    m = ngx_http_token_json_find(fetch->members, "expires_in");
+
+    if (m == NULL) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(pool, NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    m->value.data = p;
+    m->value.len = ngx_sprintf(p, "%L", fetch->lifetime / 1000) - p;
+
+    return NGX_OK;
+}
+
+
+/*
+ * RFC 8693 2.1 and RFC 7521 4.1: what a token is exchanged for, if it is a JWT
+ * with an end.
+ */
+
+static ngx_int_t
+ngx_http_token_subject_limit(ngx_pool_t *pool, ngx_http_token_fetch_t *fetch)
+{
+    int64_t                     left;
+    ngx_str_t                   form, name, value, token;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = fetch->request->tlcf;
+    form = fetch->sent->body;
+
+    while (ngx_http_token_form_next(&form, &name, &value)) {
+
+        if (!ngx_http_token_is_subject(tlcf, &name)) {
+            continue;
+        }
+
+        token.data = ngx_pnalloc(pool, value.len);
+        if (token.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        token.len = ngx_http_token_form_decode(token.data, &value)
+                    - token.data;
+
+        left = ngx_http_token_jwt_left(pool, &token);
+
+        if (left != -1 && (fetch->limit == -1 || left < fetch->limit)) {
+            fetch->limit = left;
+            fetch->last = ngx_http_token_is_variable_param(tlcf, &name);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* the assertion of a grant that the module signs is made anew for each call */
+
+static ngx_uint_t
+ngx_http_token_is_subject(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
+{
+    return (ngx_http_token_equals(name, "subject_token")
+            || ngx_http_token_equals(name, "actor_token")
+            || (ngx_http_token_equals(name, "assertion")
+                && tlcf->auth.grant_alg == NULL));
+}
+
+
+/*
+ * Whether a parameter is the caller's: the same request has the same value
+ * then, while that of a file may have changed when it is sent again.
+ */
+
+static ngx_uint_t
+ngx_http_token_is_variable_param(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+
+        if (param[i].name.len == name->len
+            && ngx_memcmp(param[i].name.data, name->data, name->len) == 0)
+        {
+            return (param[i].value.complex && !param[i].value.is_file);
+        }
+    }
+
+    return 0;
+}
+
+
+/* milliseconds until the exp of a JWT, RFC 7519 4.1.4; -1 if it has none */
+
+static int64_t
+ngx_http_token_jwt_left(ngx_pool_t *pool, ngx_str_t *token)
+{
+    double        exp;
+    ngx_time_t   *tp;
+    ngx_array_t  *claims;
+
+    if (ngx_http_token_jwt_claims(pool, token, &claims) != NGX_OK
+        || ngx_http_token_number(claims, "exp", &exp) != NGX_OK)
+    {
+        return -1;
+    }
+
+    tp = ngx_timeofday();
+
+    exp -= tp->sec + tp->msec / 1000.0;
+
+    if (exp <= 0) {
+        return 0;
+    }
+
+    return (exp < NGX_HTTP_TOKEN_MAX_LIFETIME)
+           ? (int64_t) (exp * 1000)
+           : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
+}
+
+
 /*
  * RFC 9068 and RFC 7519 4.1.4: between iat and exp, both by the endpoint's
- * clock, or else from now on.
+ * clock, or else from now on.  Milliseconds count as absent.
  */
 
 static ngx_int_t
@@ -66,7 +229,8 @@ ngx_http_token_jwt_lifetime(ngx_pool_t *pool, ngx_array_t *members,
 
     if (token == NULL
         || ngx_http_token_jwt_claims(pool, &token->string, &claims) != NGX_OK
-        || ngx_http_token_number(claims, "exp", &exp) != NGX_OK)
+        || ngx_http_token_number(claims, "exp", &exp) != NGX_OK
+        || exp - ngx_time() >= NGX_HTTP_TOKEN_MAX_LIFETIME)
     {
         return NGX_DECLINED;
     }

@@ -169,7 +169,11 @@ ngx_http_token_fetch_process_token(ngx_http_request_t *r,
     if (token && token->is_string && token->string.len) {
         fetch->members = members;
         fetch->lifetime = ngx_http_token_lifetime(r->pool, members);
-        fetch->outcome = NGX_HTTP_TOKEN_OK;
+
+        rc = ngx_http_token_limit_lifetime(r->pool, fetch);
+
+        fetch->outcome = (rc == NGX_OK) ? NGX_HTTP_TOKEN_OK
+                                        : NGX_HTTP_TOKEN_INTERNAL;
         return;
     }
 
@@ -289,10 +293,9 @@ ngx_http_token_client_refused(ngx_http_token_fetch_t *fetch,
         return 1;
     }
 
-    error = members ? ngx_http_token_json_find(members, "error") : NULL;
+    error = members ? ngx_http_token_error_code(members) : NULL;
 
     return (fetch->upstream_status < NGX_HTTP_INTERNAL_SERVER_ERROR
-            && error && error->is_string
             && ngx_http_token_member_is(error, "invalid_client"));
 }
 
@@ -340,6 +343,21 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
         return NGX_HTTP_TOKEN_BROKEN;
     }
 
+    error = members ? ngx_http_token_error_code(members) : NULL;
+
+    if (status < NGX_HTTP_SPECIAL_RESPONSE) {
+
+        /* the status says nothing, so that the error has to */
+
+        if (ngx_http_token_member_is(error, "temporarily_unavailable")) {
+            return NGX_HTTP_TOKEN_BUSY;
+        }
+
+        if (ngx_http_token_member_is(error, "server_error")) {
+            return NGX_HTTP_TOKEN_BROKEN;
+        }
+    }
+
     if (status < NGX_HTTP_OK || status == NGX_HTTP_NO_CONTENT
         || (status >= NGX_HTTP_SPECIAL_RESPONSE
             && status < NGX_HTTP_BAD_REQUEST))
@@ -353,13 +371,8 @@ ngx_http_token_refusal_outcome(ngx_http_token_fetch_t *fetch,
 
     /* this server's client may be refused, or the caller's grant */
 
-    error = members ? ngx_http_token_json_find(members, "error") : NULL;
-
-    if (error && (!error->is_string || error->string.len == 0)) {
-        error = NULL;
-    }
-
     if (ngx_http_token_member_is(error, "invalid_client")
+        || ngx_http_token_member_is(error, "invalid_client_id")
         || ngx_http_token_member_is(error, "unauthorized_client"))
     {
         return NGX_HTTP_TOKEN_REFUSED;

@@ -15,8 +15,9 @@ static char *ngx_http_token_value_env(ngx_conf_t *cf,
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t *value);
-static char *ngx_http_token_value_names(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_uint_t is_file);
+static void ngx_http_token_warn_capture(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *arg);
+static char *ngx_http_token_literal_hint(ngx_str_t *directive);
 static ngx_uint_t ngx_http_token_next_variable(u_char **pos, u_char *last,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_is_variable(ngx_conf_t *cf, ngx_str_t *name);
@@ -245,10 +246,14 @@ static char *
 ngx_http_token_value_complex(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value)
 {
-    if (ngx_http_token_value_names(cf, pos, arg, value->is_file)
-        != NGX_CONF_OK)
-    {
+    if (ngx_http_token_value_names(cf, pos, arg) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
+    }
+
+    /* no secret is in a path, but a "$5" may well be in a secret */
+
+    if (!value->is_file) {
+        ngx_http_token_warn_capture(cf, pos, arg);
     }
 
     value->complex = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
@@ -268,9 +273,9 @@ ngx_http_token_value_complex(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
  * value, which may be a secret with a "$", and tell no line.
  */
 
-static char *
+char *
 ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_str_t *arg, ngx_uint_t is_file)
+    ngx_str_t *arg)
 {
     u_char                      *p, *last;
     ngx_str_t                    name, *directive;
@@ -289,26 +294,12 @@ ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         if (name.len == 0) {
             ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                                "the value of \"%V\" has a \"$\" without "
-                               "the name of a variable, write \"literal:\" "
-                               "before a value that is to be taken as it is",
-                               directive);
+                               "the name of a variable%s", directive,
+                               ngx_http_token_literal_hint(directive));
             return NGX_CONF_ERROR;
         }
 
         if (name.data[0] >= '1' && name.data[0] <= '9') {
-
-            /* no secret is in a path, but a "$5" may well be in a secret */
-
-            if (!is_file && ngx_http_token_equals(directive,
-                                                  "token_proxy_client_secret"))
-            {
-                ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
-                                   "the value of \"%V\" has a \"$\" and a "
-                                   "digit, which is a part of the request's "
-                                   "path, write \"literal:\" before a value "
-                                   "that is to be taken as it is", directive);
-            }
-
             continue;
         }
 
@@ -323,6 +314,60 @@ ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* a capture of a regular expression is a part of the request's path */
+
+static void
+ngx_http_token_warn_capture(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg)
+{
+    u_char     *p, *last;
+    ngx_str_t   name, *directive;
+
+    directive = cf->args->elts;
+
+    if (!ngx_http_token_equals(directive, "token_proxy_client_secret")) {
+        return;
+    }
+
+    p = arg->data;
+    last = p + arg->len;
+
+    while (ngx_http_token_next_variable(&p, last, &name)) {
+
+        if (name.data[0] >= '1' && name.data[0] <= '9') {
+            ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
+                               "the value of \"%V\" has a \"$\" and a "
+                               "digit, which is a part of the request's "
+                               "path%s", directive,
+                               ngx_http_token_literal_hint(directive));
+            return;
+        }
+    }
+}
+
+
+/* what to do about a "$", where the directive takes a VALUE */
+
+static char *
+ngx_http_token_literal_hint(ngx_str_t *directive)
+{
+    char  **name;
+
+    static char  *others[] = {
+        "token_proxy_endpoint", "token_proxy_cache_key",
+        "token_proxy_assertion_audience", "token_proxy_cors_self", NULL
+    };
+
+    for (name = others; *name; name++) {
+        if (ngx_http_token_equals(directive, *name)) {
+            return "";
+        }
+    }
+
+    return ", write \"literal:\" before a value that is to be taken as it is";
 }
 
 
@@ -390,9 +435,8 @@ ngx_http_token_check_names(ngx_conf_t *cf)
 
         ngx_http_token_log(NGX_LOG_EMERG, cf, &elt[i].pos, 0,
                            "the value of \"%V\" has a \"$\" before a name "
-                           "that is no variable's, write \"literal:\" "
-                           "before a value that is to be taken as it is",
-                           &elt[i].directive);
+                           "that is no variable's%s", &elt[i].directive,
+                           ngx_http_token_literal_hint(&elt[i].directive));
         return NGX_ERROR;
     }
 
@@ -468,6 +512,18 @@ ngx_http_token_warn_prefix(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         }
     }
 
+    directive = cf->args->elts;
+
+    /* words of an API's own are usual there */
+
+    if (ngx_http_token_equals(directive, "token_proxy_param")
+        && (ngx_http_token_equals(&directive[1], "scope")
+            || ngx_http_token_equals(&directive[1], "audience")
+            || ngx_http_token_equals(&directive[1], "resource")))
+    {
+        return;
+    }
+
     if (n == 0 || n == arg->len || arg->data[n] != ':'
         || ngx_strncmp(&arg->data[n], "://", 3) == 0
         || ngx_strncasecmp(arg->data, (u_char *) "urn:", 4) == 0)
@@ -475,12 +531,11 @@ ngx_http_token_warn_prefix(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return;
     }
 
-    directive = cf->args->elts;
-
     ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
                        "the value of \"%V\" begins with a word and a colon, "
                        "which is neither \"env:\", \"file:\" nor "
-                       "\"literal:\", and is taken as it is", directive);
+                       "\"literal:\", and is taken as it is: write "
+                       "\"literal:\" before it if that is meant", directive);
 }
 
 

@@ -17,6 +17,7 @@ typedef struct {
     ngx_uint_t                      tokens;    /* that are valid */
     ngx_uint_t                      backoffs;  /* entries in backoff */
     ngx_uint_t                      secrets[2]; /* tokens, by which of two */
+    ngx_uint_t                      fetching;  /* leases that are held */
     ngx_http_token_time_t           earliest;  /* expiry, 0 if none */
 } ngx_http_token_state_t;
 

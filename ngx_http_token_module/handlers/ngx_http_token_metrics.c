@@ -76,6 +76,9 @@ static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
     { "token_proxy_client_secret_retries_total", "counter",
       "Calls of a token endpoint with the other of two client secrets.", 1,
       ngx_http_token_metric_endpoint },
+    { "token_proxy_fetching", "gauge",
+      "Calls of a token endpoint that go on, for the cache.", 1,
+      ngx_http_token_metric_endpoint },
     { NULL, NULL, NULL, 0, NULL }
 };
 
@@ -196,6 +199,9 @@ ngx_http_token_metric_endpoint(ngx_http_token_series_t *s)
 
     } else if (ngx_strcmp(name, "token_proxy_backoff_entries") == 0) {
         value = s->state->backoffs;
+
+    } else if (ngx_strcmp(name, "token_proxy_fetching") == 0) {
+        value = s->state->fetching;
 
     } else {
 

@@ -189,6 +189,12 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
             state->backoffs++;
         }
 
+        /* that of a worker that has died runs out */
+
+        if (tn->lease_until > view->now) {
+            state->fetching++;
+        }
+
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 
@@ -303,9 +309,9 @@ ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
                          (int64_t) (state->earliest - view->now) / 1000);
     }
 
-    return ngx_slprintf(p, last, "\"backoff_entries\":%ui,"
+    return ngx_slprintf(p, last, "\"backoff_entries\":%ui,\"fetching\":%ui,"
                         "\"client_secret_tokens\":{\"first\":%ui,"
                         "\"second\":%ui},\"client_secret_retries\":%ui}",
-                        state->backoffs, state->secrets[0], state->secrets[1],
-                        endpoint->retries);
+                        state->backoffs, state->fetching, state->secrets[0],
+                        state->secrets[1], endpoint->retries);
 }

@@ -275,7 +275,7 @@ sub configuration {
 
     server {
         $h2
-        client_body_timeout 4s;
+        client_header_timeout 15s; client_body_timeout 15s;
         add_header X-Inner yes;
         location / {
             proxy_pass $backend;

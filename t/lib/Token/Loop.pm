@@ -469,8 +469,10 @@ sub judge {
         my @right = @{ $script->{right}[ $one->{got} ] };
         my @wrong = map { differs($answer, $_, $request) } @right;
 
-        # what it passed on went to a worker that was killed
-        return $self->over($one) if $script->{disturbed} && $answer->{status} >= 500
+        # what it passed on went to a worker that was killed, or its own was,
+        # in the middle of an answer without a length
+        return $self->over($one) if $script->{disturbed}
+            && ($answer->{status} >= 500 || $answer->{by_end})
             && !grep { $_ eq '' } @wrong;
 
         return $self->over($one, sprintf('answer %d: ', $one->{got} + 1)
@@ -528,7 +530,7 @@ sub answer {
     my ($status) = $first =~ / (\d+)/;
     my %headers = map { lc $_->[0] => $_->[1] } map { [split /:\s*/, $_, 2] } @lines;
     my $at = $head + 4;
-    my ($body, $size) = ('', $at);
+    my ($body, $size, $by_end) = ('', $at);
 
     if ($status == 100 || $status == 204 || $status == 304
         || ($request && $request->{method} eq 'HEAD'))
@@ -559,10 +561,11 @@ sub answer {
         return if !$end;
         $body = substr $$in, $at;
         $size = length $$in;
+        $by_end = 1;
     }
 
     substr $$in, 0, $size, '';
-    return { status => $status, headers => \%headers, body => $body };
+    return { status => $status, headers => \%headers, body => $body, by_end => $by_end };
 }
 
 1;
