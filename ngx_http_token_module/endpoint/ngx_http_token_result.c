@@ -293,10 +293,9 @@ ngx_http_token_client_refused(ngx_http_token_fetch_t *fetch,
         return 1;
     }
 
-    error = members ? ngx_http_token_json_find(members, "error") : NULL;
+    error = members ? ngx_http_token_error_code(members) : NULL;
 
     return (fetch->upstream_status < NGX_HTTP_INTERNAL_SERVER_ERROR
-            && error && error->is_string
             && ngx_http_token_member_is(error, "invalid_client"));
 }
 
