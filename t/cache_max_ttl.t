@@ -12,7 +12,7 @@ use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw(spew work_dir);
+use Token::Util qw(spew wait_for work_dir);
 
 # What is sent as a parameter, and the seconds that a token is kept for it;
 # undef for those that its answer tells.
@@ -38,7 +38,7 @@ my $EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 my $JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 
 die "few subjects\n" if keys %subjects < 15;
-plan(tests => 3 * keys(%subjects) + 41);
+plan(tests => 3 * keys(%subjects) + 42);
 
 my $dir = work_dir();
 my $endpoint = Token::Endpoint->new;
@@ -222,6 +222,10 @@ like($nginx->error_log, qr/\[warn\].* is not kept, .*: what it was exchanged for
     my @sent = grep { /\bsubject_token=\Q$jwt\E/ } $endpoint->requests;
     is(scalar(@sent), 1, '... without renewals, which would last no longer');
     isnt(token($nginx->get('/file')), $file, 'one whose file may have changed is renewed');
+
+    spew("$dir/soon", jwt(exp => time + 1000));
+    is(wait_for(sub { ($nginx->get('/file')->{headers}{'x-expires'} // 0) > 900 }, 20), 1,
+        '... and bounded by what is in the file then');
 }
 
 no_secrets($nginx);
