@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 63;
+use Test::More tests => 67;
 use JSON::PP qw(decode_json);
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep);
@@ -213,6 +213,29 @@ sub calls {
     is(scalar(grep { /refresh_token=mine/ } $endpoint->requests), 2,
         '... both with what it has sent');
     no_secrets($nginx, qr/refresh_token=mine/);
+}
+
+
+# no caller: the second is in a file that is replaced
+{
+    spew("$dir/warm", 'two');
+    chmod 0600, "$dir/warm";
+
+    $endpoint->answer(secrets => ['two', 'three'], expires_in => 2);
+
+    my $nginx = server([['warm', 'token_proxy_cache_warm on',
+        "token_proxy_client_secret file:$dir/one file:$dir/warm"]], workers => 2);
+
+    ok(&wait_for(sub { $endpoint->calls > 3 }, 10), 'a warm location renews its token');
+    is_deeply([(sent())[0 .. 3]], [qw(one two two two)],
+        '... with the secret that was good for the first');
+
+    chmod 0600, spew("$dir/.new", 'three');
+    rename "$dir/.new", "$dir/warm" or die;
+    ok(&wait_for(sub { (sent())[-1] eq 'three' }, 10),
+        '... and with what is in the file then');
+    is(counts($nginx)->{client_secret_retries}, 1, '... one call more in all');
+    $endpoint->answer;
 }
 
 

@@ -299,8 +299,8 @@ ngx_http_token_request_check(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     {
         ngx_http_token_log(NGX_LOG_WARN, cf, &tlcf->pos, 0,
                            "with \"token_proxy_request query\" and "
-                           "\"token_proxy_refresh_grant\" refresh tokens are in "
-                           "the URL, which the endpoint may log");
+                           "\"token_proxy_refresh_grant\" refresh tokens are "
+                           "in the URL, which the endpoint may log");
     }
 
     if (ngx_http_token_check_claims(cf, tlcf) != NGX_CONF_OK) {

@@ -88,7 +88,7 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 }
 
 
-/* returns 1 if all of the client's values are constant, which need no request */
+/* returns 1 if the client's values are constant, which need no request */
 
 static ngx_uint_t
 ngx_http_token_request_init_client(ngx_http_token_loc_conf_t *tlcf)
