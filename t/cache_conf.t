@@ -238,7 +238,7 @@ qr/"token_proxy_cache_key" directive is duplicate in .*nginx\.conf:\d+/
 === TEST 21: a key with an unknown variable
 --- lines: token_proxy_cache_key $no_such_variable;
 --- error_log
-unknown "no_such_variable" variable
+the value of "token_proxy_cache_key" has a "$" before a name that is no variable's
 
 
 
