@@ -43,7 +43,7 @@ fuzz_one(fuzz_t *fz)
 
     fuzz_check(opinion != FUZZ_JSON_INVALID);
 
-    lifetime = ngx_http_token_json_lifetime(members);
+    lifetime = ngx_http_token_lifetime(fz->pool, members);
 
     fuzz_check(lifetime >= -1 && lifetime <= 315360000000);
 
