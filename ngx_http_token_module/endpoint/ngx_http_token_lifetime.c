@@ -227,7 +227,7 @@ ngx_http_token_jwt_lifetime(ngx_pool_t *pool, ngx_array_t *members,
 
     token = ngx_http_token_json_find(members, "access_token");
 
-    if (token == NULL
+    if (token == NULL || !token->is_string
         || ngx_http_token_jwt_claims(pool, &token->string, &claims) != NGX_OK
         || ngx_http_token_number(claims, "exp", &exp) != NGX_OK
         || exp - ngx_time() >= NGX_HTTP_TOKEN_MAX_LIFETIME)
