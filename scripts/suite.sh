@@ -12,6 +12,11 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
              cors_responses basic_auth bearer bearer_upstream bearer_retry
              bearer_errors bearer_subrequest directives unused callers)
 
+# These wait for time, or for a server that others wrote, and not for nginx: the
+# suite's nginx makes no difference to them.
+WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
+               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server providers)
+
 
 # suite_tests NAME [ARG...]
 suite_tests() {
@@ -65,6 +70,7 @@ suite_files() {
 
     for file in t/*.t; do
         [[ $file != *browser* ]] || continue
+        [[ " ${WAITING_TESTS[*]} " != *" $(basename "$file" .t) "* ]] || continue
         [[ $1 == forky || " ${SHORT_TESTS[*]} " == *" $(basename "$file" .t) "* ]] || continue
         echo "$file"
     done

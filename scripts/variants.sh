@@ -39,13 +39,14 @@ variant_flags() {
 }
 
 
-# The tests, but for those of pages in a browser, where nginx does no more than
-# in the others, and those that hold nginx to the clients' own time limits: it is
-# several times slower here, and "fuzz callers" asks it the same.
+# The tests, but for those of pages in a browser and of servers that others
+# wrote, where nginx does no more than in the others, and those that hold nginx to
+# the clients' own time limits: it is several times slower here, and "fuzz
+# callers" asks it the same.
 variant_tests() {
     case $VARIANT in
         valgrind)   printf 't/%s.t\n' "${VALGRIND_TESTS[@]}" ;;
-        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev 'browser|callers|clients|load_http2') ;;
+        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev 'browser|callers|clients|load_http2|e2e_[dg]|e2e_oauth2|providers') ;;
     esac
 }
 
