@@ -150,6 +150,10 @@ ngx_http_token_contains(ngx_str_t *text, ngx_str_t *secret)
 {
     ngx_str_t  run;
 
+    if (text->len == 0 || secret->len == 0) {
+        return 0;
+    }
+
     if (ngx_http_token_find(text, secret)) {
         return 1;
     }
@@ -171,10 +175,6 @@ static ngx_uint_t
 ngx_http_token_find(ngx_str_t *text, ngx_str_t *secret)
 {
     size_t  i;
-
-    if (secret->len == 0) {
-        return 0;
-    }
 
     for (i = 0; i + secret->len <= text->len; i++) {
         if (ngx_memcmp(text->data + i, secret->data, secret->len) == 0) {
