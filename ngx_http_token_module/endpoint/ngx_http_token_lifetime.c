@@ -13,6 +13,7 @@
 #define NGX_HTTP_TOKEN_MAX_LIFETIME  315360000  /* ten years */
 
 
+static int64_t ngx_http_token_milliseconds(double seconds);
 static ngx_int_t ngx_http_token_jwt_lifetime(ngx_pool_t *pool,
     ngx_array_t *members, double *seconds);
 static ngx_int_t ngx_http_token_jwt_claims(ngx_pool_t *pool, ngx_str_t *token,
@@ -46,6 +47,15 @@ ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members)
         return -1;
     }
 
+    return ngx_http_token_milliseconds(seconds);
+}
+
+
+/* a lifetime: none is negative, and none longer than ten years */
+
+static int64_t
+ngx_http_token_milliseconds(double seconds)
+{
     if (seconds <= 0) {
         return 0;
     }
@@ -200,15 +210,7 @@ ngx_http_token_jwt_left(ngx_pool_t *pool, ngx_str_t *token)
 
     tp = ngx_timeofday();
 
-    exp -= tp->sec + tp->msec / 1000.0;
-
-    if (exp <= 0) {
-        return 0;
-    }
-
-    return (exp < NGX_HTTP_TOKEN_MAX_LIFETIME)
-           ? (int64_t) (exp * 1000)
-           : (int64_t) NGX_HTTP_TOKEN_MAX_LIFETIME * 1000;
+    return ngx_http_token_milliseconds(exp - (tp->sec + tp->msec / 1000.0));
 }
 
 
