@@ -276,20 +276,11 @@ ngx_http_token_load_certificate(ngx_conf_t *cf,
     ngx_http_token_read_t   file;
 
     directive = cf->args->elts;
-    name = certificate->name;
 
-    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
-
-        if (file.wrong) {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, &certificate->pos, file.err,
-                               "%s\"%V\" of \"%V\" %s",
-                               file.call, &name, directive, file.wrong);
-        }
-
+    if (ngx_http_token_conf_file(cf, &certificate->pos, &certificate->name,
+                                 &name, &file)
+        != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 

@@ -377,6 +377,13 @@ char *ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *path, ngx_http_token_watch_t **file);
 
 /*
+ * The same without a check of who else can read it; the name is that of the
+ * whole path.
+ */
+char *ngx_http_token_conf_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *path, ngx_str_t *name, ngx_http_token_read_t *file);
+
+/*
  * At a binary upgrade the master writes its environment to a debug log: where
  * secrets are in it, the master's log is told to be silent, and a worker's is
  * as it was configured.

@@ -213,20 +213,7 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         return NGX_CONF_ERROR;
     }
 
-    name = *path;
-
-    if (ngx_conf_full_name(cf->cycle, &name, 1) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_token_read_file(cf->pool, cf->log, &name, &file) != NGX_OK) {
-
-        if (file.wrong) {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, file.err,
-                               "%s\"%V\" of \"%V\" %s",
-                               file.call, &name, directive, file.wrong);
-        }
-
+    if (ngx_http_token_conf_file(cf, pos, path, &name, &file) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -239,6 +226,35 @@ ngx_http_token_value_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     *watch = ngx_http_token_watch_create(cf, &name, &file);
 
     return *watch ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_token_conf_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *path, ngx_str_t *name, ngx_http_token_read_t *file)
+{
+    ngx_str_t  *directive;
+
+    directive = cf->args->elts;
+
+    *name = *path;
+
+    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_token_read_file(cf->pool, cf->log, name, file) != NGX_OK) {
+
+        if (file->wrong) {
+            ngx_http_token_log(NGX_LOG_EMERG, cf, pos, file->err,
+                               "%s\"%V\" of \"%V\" %s",
+                               file->call, name, directive, file->wrong);
+        }
+
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
