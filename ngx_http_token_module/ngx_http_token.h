@@ -212,7 +212,6 @@ typedef struct {
     /* made when the configuration has been read */
 
     ngx_http_token_loc_conf_t      *location;
-    ngx_http_token_loc_conf_t      *outer;    /* of an "if" */
     u_char                         *lowcase;
     ngx_http_handler_pt             handler;  /* that stood there */
     ngx_int_t                       variable; /* $http_ and its name */
@@ -416,6 +415,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
     ngx_array_t                    *level_error_pages;  /* and inherited ones */
+    ngx_http_token_loc_conf_t      *outer;        /* the level around it */
     void                           *level_proxy;  /* of the proxy module */
     ngx_array_t                    *headers;      /* proxy_set_header of the
                                                      location itself */
@@ -449,6 +449,7 @@ typedef struct {
 typedef struct {
     ngx_str_t                       name;
     ngx_str_t                       directive;
+    char                           *hint;     /* what to do if it is none */
     ngx_http_token_pos_t            pos;
 } ngx_http_token_name_t;
 

@@ -418,7 +418,7 @@ ngx_http_token_bearer_content(ngx_http_token_location_t *location)
 
     /* an "if" without a handler of its own has that of its location */
 
-    outer = tlcf->bearer.outer;
+    outer = tlcf->outer;
     tlcf->bearer.handler = outer->bearer.handler;
 
     if (tlcf->bearer.handler == NULL && outer->loc_conf) {

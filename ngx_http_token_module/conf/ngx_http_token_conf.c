@@ -92,7 +92,7 @@ ngx_http_token_set_complex(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
     pos = ngx_http_token_conf_pos(cf);
 
-    if (ngx_http_token_value_names(cf, &pos, &value[1]) != NGX_CONF_OK) {
+    if (ngx_http_token_value_names(cf, &pos, &value[1], "") != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 

@@ -83,7 +83,7 @@ ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child)
 
     conf->level_proxy = ngx_http_conf_get_module_loc_conf(cf,
                                                         ngx_http_proxy_module);
-    conf->bearer.outer = prev;
+    conf->outer = prev;
 
     if (ngx_http_token_bearer_init(cf, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;

@@ -319,7 +319,7 @@ ngx_http_token_check_claims(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     ngx_http_token_loc_conf_t  *outer;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    outer = tlcf->bearer.outer;
+    outer = tlcf->outer;
 
     if (tlcf->claims->nelts == 0 || tlcf->auth.grant_alg || clcf->noname
         || tlcf->claims == outer->claims)

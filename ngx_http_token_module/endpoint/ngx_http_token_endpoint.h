@@ -345,10 +345,11 @@ char *ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
 /*
  * Remembers the variables that a value of the directive in cf->args names, for
- * ngx_http_token_check_names().  Returns as ngx_http_token_compile_value().
+ * ngx_http_token_check_names().  The hint ends the message of one that is
+ * wrong.  Returns as ngx_http_token_compile_value().
  */
 char *ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_str_t *arg);
+    ngx_str_t *arg, char *hint);
 
 /*
  * Looks for the variables that the values name, when all are known.  Returns

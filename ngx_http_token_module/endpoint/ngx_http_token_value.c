@@ -17,12 +17,17 @@ static char *ngx_http_token_value_complex(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t *value);
 static void ngx_http_token_warn_capture(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *arg);
-static char *ngx_http_token_literal_hint(ngx_str_t *directive);
 static ngx_uint_t ngx_http_token_next_variable(u_char **pos, u_char *last,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_is_variable(ngx_conf_t *cf, ngx_str_t *name);
 static void ngx_http_token_warn_prefix(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *arg);
+
+
+/* what to do about a "$" in a VALUE */
+
+static char  ngx_http_token_literal_hint[] =
+    ", write \"literal:\" before a value that is to be taken as it is";
 
 
 static ngx_uint_t  ngx_http_token_has_env;
@@ -262,7 +267,9 @@ static char *
 ngx_http_token_value_complex(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
     ngx_str_t *arg, ngx_http_token_value_t *value)
 {
-    if (ngx_http_token_value_names(cf, pos, arg) != NGX_CONF_OK) {
+    if (ngx_http_token_value_names(cf, pos, arg, ngx_http_token_literal_hint)
+        != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -291,7 +298,7 @@ ngx_http_token_value_complex(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
 char *
 ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
-    ngx_str_t *arg)
+    ngx_str_t *arg, char *hint)
 {
     u_char                      *p, *last;
     ngx_str_t                    name, *directive;
@@ -310,8 +317,7 @@ ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         if (name.len == 0) {
             ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                                "the value of \"%V\" has a \"$\" without "
-                               "the name of a variable%s", directive,
-                               ngx_http_token_literal_hint(directive));
+                               "the name of a variable%s", directive, hint);
             return NGX_CONF_ERROR;
         }
 
@@ -326,6 +332,7 @@ ngx_http_token_value_names(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
         elt->name = name;
         elt->directive = *directive;
+        elt->hint = hint;
         elt->pos = *pos;
     }
 
@@ -358,32 +365,10 @@ ngx_http_token_warn_capture(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
                                "the value of \"%V\" has a \"$\" and a "
                                "digit, which is a part of the request's "
                                "path%s", directive,
-                               ngx_http_token_literal_hint(directive));
+                               ngx_http_token_literal_hint);
             return;
         }
     }
-}
-
-
-/* what to do about a "$", where the directive takes a VALUE */
-
-static char *
-ngx_http_token_literal_hint(ngx_str_t *directive)
-{
-    char  **name;
-
-    static char  *others[] = {
-        "token_proxy_endpoint", "token_proxy_cache_key",
-        "token_proxy_assertion_audience", "token_proxy_cors_self", NULL
-    };
-
-    for (name = others; *name; name++) {
-        if (ngx_http_token_equals(directive, *name)) {
-            return "";
-        }
-    }
-
-    return ", write \"literal:\" before a value that is to be taken as it is";
 }
 
 
@@ -452,7 +437,7 @@ ngx_http_token_check_names(ngx_conf_t *cf)
         ngx_http_token_log(NGX_LOG_EMERG, cf, &elt[i].pos, 0,
                            "the value of \"%V\" has a \"$\" before a name "
                            "that is no variable's%s", &elt[i].directive,
-                           ngx_http_token_literal_hint(&elt[i].directive));
+                           elt[i].hint);
         return NGX_ERROR;
     }
 
