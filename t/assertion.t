@@ -10,8 +10,9 @@ use Digest::SHA qw(hmac_sha256 hmac_sha384 hmac_sha512);
 use JSON::PP qw(decode_json);
 use MIME::Base64 qw(decode_base64url encode_base64url);
 use Token::Endpoint;
+use Token::Jwt qw(decode_jwt verified);
 use Token::Server;
-use Token::Util qw(spew wait_for work_dir);
+use Token::Util qw(wait_for work_dir);
 
 my $SECRET = 'the-shared-secret-of-more-than-thirty-two-bytes';
 my $TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -135,10 +136,10 @@ for my $name (sort(keys %KEYS), 'PS256_rsa') {
 
     $header{kid} = "kid-$name" if $name ne 'PS256_rsa';
     is_deeply($jwt->{header}, \%header, "$name: the header");
-    ok(verified($jwt, $alg, $key), "$name: the signature");
+    ok(verified($jwt, $alg, "$dir/$key.pub"), "$name: the signature");
 
     (my $other = $jwt->{signed}) =~ s/.$/-/;
-    ok(!verified({ %$jwt, signed => $other }, $alg, $key),
+    ok(!verified({ %$jwt, signed => $other }, $alg, "$dir/$key.pub"),
         "$name: ... is of this text");
 }
 
@@ -150,7 +151,7 @@ for my $name (sort(keys %KEYS), 'PS256_rsa') {
         my ($jwt) = sent('ES256');
 
         $length{ length decode_base64url($jwt->{signature}) }++;
-        verified($jwt, 'ES256', 'ES256') or fail('ES256: a signature');
+        verified($jwt, 'ES256', "$dir/ES256.pub") or fail('ES256: a signature');
     }
 
     is_deeply(\%length, { 64 => 60 }, 'ES256: r and s are of full length');
@@ -349,50 +350,5 @@ sub last_sent {
 
     $endpoint->{last} = $request;
 
-    my ($header, $claims, $signature)
-        = split /\./, $form{client_assertion} // '..';
-    my $json = JSON::PP->new;
-
-    return ({
-        header => eval { $json->decode(decode_base64url($header)) },
-        claims => eval { $json->decode(decode_base64url($claims)) },
-        signature => $signature, signed => "$header.$claims",
-    }, \%form);
-}
-
-
-# Whether openssl finds that the signature is the key's.
-sub verified {
-    my ($jwt, $alg, $key) = @_;
-    my $signature = decode_base64url($jwt->{signature});
-
-    $signature = der($signature) if $alg =~ /^ES/;
-    spew("$dir/signed", $jwt->{signed});
-    spew("$dir/signature", $signature);
-
-    my $bits = $alg =~ /384/ ? 384 : 256;
-    my $pss = $alg =~ /^PS/ ? '-sigopt rsa_padding_mode:pss'
-        . ' -sigopt rsa_pss_saltlen:32' : '';
-    my $command = $alg eq 'EdDSA'
-        ? "pkeyutl -verify -pubin -inkey $dir/$key.pub -rawin"
-            . " -in $dir/signed -sigfile $dir/signature"
-        : "dgst -sha$bits -verify $dir/$key.pub $pss"
-            . " -signature $dir/signature $dir/signed";
-
-    `openssl $command 2>&1`;
-    return $? == 0;
-}
-
-
-# r and s, as openssl wants them
-sub der {
-    my ($raw) = @_;
-    my $half = length($raw) / 2;
-    my $numbers = join '', map {
-        my $n = s/^\0+//r;
-        $n = "\0$n" if ord($n) > 127;
-        "\x02" . chr(length $n) . $n;
-    } substr($raw, 0, $half), substr($raw, $half);
-
-    return "\x30" . chr(length $numbers) . $numbers;
+    return (decode_jwt($form{client_assertion}), \%form);
 }

@@ -220,15 +220,15 @@ my $nginx = Token::Server->new(
     my $used = token($nginx, 'login')->{refresh_token};
 
     is((refresh($nginx, 'refresh_basic', $used))[0], 200, 'a first use');
-    grant_refused('refresh_basic', $used, 'a second use');
-    grant_refused('refresh_basic', 'made-up', 'a made-up token');
-    grant_refused('refresh_basic', 'A' x 128, 'a token of the right length');
-    grant_refused('refresh_other', token($nginx, 'login')->{refresh_token},
+    grant_refused($nginx, 'refresh_basic', $used, 'a second use');
+    grant_refused($nginx, 'refresh_basic', 'made-up', 'a made-up token');
+    grant_refused($nginx, 'refresh_basic', 'A' x 128, 'a token of the right length');
+    grant_refused($nginx, 'refresh_other', token($nginx, 'login')->{refresh_token},
         'a token of another client');
 
     my $expiring = token($nginx, 'login_short')->{refresh_token};
     sleep 4;
-    grant_refused('refresh_short', $expiring, 'a token that has expired');
+    grant_refused($nginx, 'refresh_short', $expiring, 'a token that has expired');
 
     my $log = substr $nginx->error_log, $from;
     unlike($log, qr/\[error\]/, 'none of these is an error of the server');
@@ -237,7 +237,7 @@ my $nginx = Token::Server->new(
 
     # it answers 400 without a body to a wrong secret as well: what the client
     # is refused for shows in the location's own grant
-    grant_refused('refresh_wrong', token($nginx, 'login')->{refresh_token},
+    grant_refused($nginx, 'refresh_wrong', token($nginx, 'login')->{refresh_token},
         'a wrong secret is not told from a wrong token');
     refused($nginx, 'refresh_wrong', 502, qr/answered 403/);
 }
@@ -359,14 +359,4 @@ sub issued {
 
     return $server->sql('SELECT count(*) FROM gpo_access_token '
         . "WHERE gpoa_client_id = '$client'");
-}
-
-
-sub grant_refused {
-    my ($location, $token, $what) = @_;
-    my ($status, $answer) = refresh($nginx, $location, $token);
-
-    is($status, 400, "$what: status");
-    is($answer->{error}, 'invalid_grant', "$what: the error");
-    return;
 }

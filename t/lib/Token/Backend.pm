@@ -33,6 +33,7 @@ use JSON::PP qw(decode_json encode_json);
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 use Time::HiRes qw(time);
+use Token::Util qw(end_child);
 
 # "me:me"
 my $ALLOWED = 'Basic bWU6bWU=';
@@ -89,18 +90,7 @@ sub count {
 }
 
 
-sub DESTROY {
-    my ($self) = @_;
-
-    if ($self->{pid} && $self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-    }
-
-    return;
-}
+sub DESTROY { end_child($_[0]) }
 
 
 # The child's part from here on.

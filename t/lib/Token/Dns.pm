@@ -21,6 +21,7 @@ use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC inet_aton);
+use Token::Util qw(end_child);
 
 my $json = JSON::PP->new->canonical->latin1;
 
@@ -66,21 +67,7 @@ sub start {
 
 
 # Nobody listens then, as if the machine were gone.
-sub stop {
-    my ($self) = @_;
-
-    if ($self->{pid} && $self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-        $self->{pid} = 0;
-    }
-
-    return;
-}
-
-
+sub stop { end_child($_[0]) }
 sub DESTROY { $_[0]->stop }
 
 

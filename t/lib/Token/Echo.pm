@@ -23,6 +23,7 @@ use IO::Poll qw(POLLERR POLLHUP POLLIN);
 use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(time);
+use Token::Util qw(end_child);
 
 
 sub new {
@@ -48,18 +49,7 @@ sub port { $_[0]{port} }
 sub url { "http://127.0.0.1:$_[0]{port}$_[1]" }
 
 
-sub DESTROY {
-    my ($self) = @_;
-
-    if ($self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-    }
-
-    return;
-}
+sub DESTROY { end_child($_[0]) }
 
 
 # The child's part from here on.

@@ -36,6 +36,7 @@ use MIME::Base64 qw(decode_base64);
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 use Time::HiRes qw(time);
+use Token::Util qw(end_child);
 
 my $json = JSON::PP->new->canonical->latin1;
 
@@ -87,21 +88,7 @@ sub reset { $_[0]->tell({ reset => 1 }); return }
 
 
 # No more connections, as if the machine were gone.
-sub stop {
-    my ($self) = @_;
-
-    if ($self->{pid} && $self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-        $self->{pid} = 0;
-    }
-
-    return;
-}
-
-
+sub stop { end_child($_[0]) }
 sub DESTROY { $_[0]->stop }
 
 

@@ -26,7 +26,7 @@ use IO::Socket::INET;
 use JSON::PP ();
 use MIME::Base64 qw(decode_base64url);
 use POSIX ();
-use Token::Util qw(spew work_dir);
+use Token::Util qw(end_child spew work_dir);
 
 our @EXPORT_OK = qw(decode_jwt verified);
 
@@ -107,16 +107,7 @@ sub new {
 sub url { "http://127.0.0.1:$_[0]{port}/token" }
 
 
-sub DESTROY {
-    my ($self) = @_;
-
-    if ($self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-    }
-}
+sub DESTROY { end_child($_[0]) }
 
 
 sub serve {

@@ -15,6 +15,7 @@ use warnings;
 use Digest::MD5 qw(md5_hex);
 use IO::Socket::INET;
 use POSIX ();
+use Token::Util qw(end_child);
 
 
 sub fastcgi { $_[0]->start(\&serve_fastcgi) }
@@ -46,18 +47,7 @@ sub start {
 }
 
 
-sub DESTROY {
-    my ($self) = @_;
-
-    if ($self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-    }
-
-    return;
-}
+sub DESTROY { end_child($_[0]) }
 
 
 sub take {

@@ -7,6 +7,7 @@ package Token::Real;
 #     token($nginx, 'name');          # two checks; the answer, a hash
 #     refused($nginx, 'name', 502, qr/answered 401/);      # four checks
 #     refresh($nginx, 'name', $refresh_token);             # status, answer
+#     grant_refused($nginx, 'name', $refresh_token, 'what it is');  # two checks
 #     endures($nginx, 'name', $server, 'cached');          # six checks
 
 use strict;
@@ -20,7 +21,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use Token::Util qw(wait_for);
 
-our @EXPORT = qw(location token refused refresh endures);
+our @EXPORT = qw(location token refused refresh grant_refused endures);
 
 
 sub location {
@@ -71,6 +72,17 @@ sub refresh {
         [grant_type => 'refresh_token', refresh_token => $token]);
 
     return ($response->{status}, answer($response));
+}
+
+
+# A refresh token that is the caller's mistake.
+sub grant_refused {
+    my ($nginx, $name, $token, $what) = @_;
+    my ($status, $answer) = refresh($nginx, $name, $token);
+
+    is($status, 400, "$what: status");
+    is($answer->{error}, 'invalid_grant', "$what: the error");
+    return;
 }
 
 

@@ -26,7 +26,7 @@ use IO::Socket::INET;
 use IO::Socket::SSL;
 use JSON::PP ();
 use POSIX ();
-use Token::Util qw(slurp_or_empty spew);
+use Token::Util qw(end_child slurp_or_empty spew);
 
 my $json = JSON::PP->new->canonical->latin1;
 
@@ -74,21 +74,7 @@ sub limit {
 }
 
 
-sub stop {
-    my ($self) = @_;
-
-    if ($self->{pid} && $self->{owner} == $$) {
-        local ($?, $!);
-
-        kill KILL => $self->{pid};
-        waitpid $self->{pid}, 0;
-        $self->{pid} = 0;
-    }
-
-    return;
-}
-
-
+sub stop { end_child($_[0]) }
 sub DESTROY { $_[0]->stop }
 
 

@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep time);
 use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
-    slurp slurp_or_empty spew nginx_since sources source need_npm);
+    slurp slurp_or_empty spew nginx_since sources source need_npm end_child);
 
 our $ROOT;
 
@@ -116,6 +116,23 @@ sub nginx_since {
 
     $nginx_version //= `$NGINX -v 2>&1` =~ m{nginx/([\d.]+)} ? $1 : '0';
     return version->parse("v$nginx_version") >= version->parse("v$version");
+}
+
+
+# The end of a process that the test has started and keeps as a hash with its
+# "pid" and its "owner". In a child of the test's, it is not its own.
+sub end_child {
+    my ($child) = @_;
+
+    if ($child->{pid} && $child->{owner} == $$) {
+        local ($?, $!);
+
+        kill KILL => $child->{pid};
+        waitpid $child->{pid}, 0;
+        $child->{pid} = 0;
+    }
+
+    return;
 }
 
 
