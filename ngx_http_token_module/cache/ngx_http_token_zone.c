@@ -249,3 +249,14 @@ ngx_http_token_now(void)
 
     return (ngx_http_token_time_t) ngx_current_msec;
 }
+
+
+int64_t
+ngx_http_token_microseconds(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}

@@ -32,12 +32,6 @@ static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-#if (NGX_HTTP_SSL)
-static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-#endif
 
 
 /* the headers that are the module's: proxy_set_header does not change them */
@@ -399,7 +393,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
 
-        return ngx_http_token_check_certificates(cf, &tlcf->pos, trusted);
+        return ngx_http_token_check_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                                 trusted);
     }
 
     if (outer->len) {
@@ -407,7 +403,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
         return NGX_CONF_OK;
     }
 
-    return ngx_http_token_system_certificates(cf, &tlcf->pos, trusted);
+    return ngx_http_token_system_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                              trusted);
 
 #else
 
@@ -421,9 +419,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
 /* nginx names neither the directive nor its line */
 
-static char *
-ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     int          ok;
     ngx_str_t    name;
@@ -449,8 +447,8 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
                       "X509_STORE_load_locations(\"%s\") failed", name.data);
 
         ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "no certificate is read from \"%V\" of "
-                           "\"token_proxy_ssl_trusted_certificate\"", &name);
+                           "no certificate is read from \"%V\" of %s",
+                           &name, directive);
         return NGX_CONF_ERROR;
     }
 
@@ -458,9 +456,9 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     ngx_uint_t        i;
     ngx_file_info_t   fi;
@@ -485,7 +483,7 @@ ngx_http_token_system_certificates(ngx_conf_t *cf,
 
     ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                        "no system bundle of CA certificates was found, "
-                       "set \"token_proxy_ssl_trusted_certificate\"");
+                       "set %s", directive);
 
     return NGX_CONF_ERROR;
 }
