@@ -148,10 +148,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     my $response = $b->get(0, '/token?key=replay');
 
     is($response->{status}, 200, '... is put back: callers are answered');
-    unlike($response->{content}, qr/"AT-1"/, '... with another one')
-        if !SKEW();
-    cmp_ok($response->{headers}{'x-expires'}, '<=', 2, '... with no more time than it had')
-        if SKEW() && token($response) eq 'AT-1';
+    unlike($response->{content}, qr/"AT-1"/, '... with another one');
 
     # one token's text in the place of another's
     $store->command('FLUSHALL');
@@ -210,8 +207,3 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
         'nothing worse in the logs');
     $_->stop for $a, $b;
 }
-
-
-# Clocks of machines may differ: what has expired may be believed for so long,
-# but never longer than it lived.
-sub SKEW { return 1 }
