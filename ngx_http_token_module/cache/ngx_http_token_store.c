@@ -19,22 +19,7 @@
 #define NGX_HTTP_TOKEN_STORE_POLL      25
 #define NGX_HTTP_TOKEN_STORE_MAX_POLL  250
 
-/* by so much, in milliseconds, the wall clocks of two machines may differ */
-
-#define NGX_HTTP_TOKEN_STORE_SKEW      7200000
-
-/* what is sealed begins with its kind */
-
-#define NGX_HTTP_TOKEN_SEALED_TOKEN    1
-#define NGX_HTTP_TOKEN_SEALED_FAILURE  2
-
-#define NGX_HTTP_TOKEN_SEALED_HEADER   20
-
-/* flags in it */
-
-#define NGX_HTTP_TOKEN_SEALED_TOLD     1
-#define NGX_HTTP_TOKEN_SEALED_LAST     2
-
+/* as they stand in the table of scripts */
 
 #define NGX_HTTP_TOKEN_SCRIPT_TAKE     0
 #define NGX_HTTP_TOKEN_SCRIPT_PUT      1
@@ -59,17 +44,6 @@ static void ngx_http_token_share_leased(ngx_http_token_share_t *share,
     ngx_http_token_resp_t *reply);
 static void ngx_http_token_share_end(ngx_http_token_share_t *share,
     ngx_uint_t result);
-static ngx_int_t ngx_http_token_share_open(ngx_http_token_share_t *share,
-    ngx_http_token_resp_t *reply);
-static ngx_int_t ngx_http_token_share_open_failure(
-    ngx_http_token_share_t *share, ngx_http_token_resp_t *reply);
-static ngx_int_t ngx_http_token_share_unseal(ngx_http_token_share_t *share,
-    ngx_str_t *with, ngx_str_t *sealed, u_char kind, ngx_str_t *text);
-static void ngx_http_token_share_with(u_char *p, u_char *name,
-    ngx_str_t *serial, ngx_str_t *with);
-static int64_t ngx_http_token_wall_clock(void);
-static u_char *ngx_http_token_write_int64(u_char *p, int64_t n);
-static int64_t ngx_http_token_read_int64(u_char *p);
 static ngx_uint_t ngx_http_token_reply_is(ngx_http_token_resp_t *reply,
     char *word, ngx_uint_t n, char *types);
 static ngx_int_t ngx_http_token_store_run(ngx_http_token_store_t *store,
@@ -418,177 +392,13 @@ ngx_http_token_share_close(ngx_http_token_share_t *share)
 }
 
 
-/* opens the token of a reply */
-
-static ngx_int_t
-ngx_http_token_share_open(ngx_http_token_share_t *share,
-    ngx_http_token_resp_t *reply)
-{
-    u_char                       *p, buf[NGX_HTTP_TOKEN_SEAL_WITH];
-    int64_t                       left;
-    ngx_str_t                     with, text;
-    ngx_http_token_resp_value_t  *value;
-
-    value = reply->values;
-
-    if (value[2].text.len > NGX_HTTP_TOKEN_SERIAL_LEN) {
-        return NGX_DECLINED;
-    }
-
-    ngx_http_token_share_with(buf, share->names[share->key], &value[2].text,
-                              &with);
-
-    if (ngx_http_token_share_unseal(share, &with, &value[3].text,
-                                    NGX_HTTP_TOKEN_SEALED_TOKEN, &text)
-        != NGX_OK)
-    {
-        return NGX_DECLINED;
-    }
-
-    p = text.data;
-
-    share->told = p[1] & NGX_HTTP_TOKEN_SEALED_TOLD;
-    share->last = p[1] & NGX_HTTP_TOKEN_SEALED_LAST;
-    share->secret = p[2];
-    share->lifetime = ngx_http_token_read_int64(p + 12);
-
-    /* the store may say less, not more */
-
-    left = ngx_min(value[4].integer, share->lifetime);
-
-    /* since it was asked for */
-
-    share->left = left - (ngx_http_token_now() - share->sent);
-
-    if (share->left <= 0 || share->secret > NGX_HTTP_TOKEN_SECOND_SECRET) {
-        return NGX_DECLINED;
-    }
-
-    share->text.data = p + NGX_HTTP_TOKEN_SEALED_HEADER;
-    share->text.len = text.len - NGX_HTTP_TOKEN_SEALED_HEADER;
-
-    share->token_serial = (uint64_t) ngx_atoof(value[2].text.data,
-                                               value[2].text.len);
-    share->expires = share->sent + left;
-
-    return NGX_OK;
-}
-
-
-/* "outcome retry_after" */
-
-static ngx_int_t
-ngx_http_token_share_open_failure(ngx_http_token_share_t *share,
-    ngx_http_token_resp_t *reply)
-{
-    u_char                       *p, buf[NGX_HTTP_TOKEN_SEAL_WITH];
-    int64_t                       left;
-    ngx_int_t                     n;
-    ngx_str_t                     with, text, serial;
-    ngx_uint_t                    i;
-    ngx_http_token_resp_value_t  *value;
-
-    value = reply->values;
-
-    ngx_str_set(&serial, "failure");
-
-    ngx_http_token_share_with(buf, share->names[0], &serial, &with);
-
-    left = value[2].integer;
-
-    if (left <= 0
-        || ngx_http_token_share_unseal(share, &with, &value[3].text,
-                                       NGX_HTTP_TOKEN_SEALED_FAILURE, &text)
-           != NGX_OK)
-    {
-        return NGX_DECLINED;
-    }
-
-    text.data += NGX_HTTP_TOKEN_SEALED_HEADER;
-    text.len -= NGX_HTTP_TOKEN_SEALED_HEADER;
-
-    p = ngx_strlchr(text.data, text.data + text.len, ' ');
-    if (p == NULL) {
-        return NGX_DECLINED;
-    }
-
-    n = ngx_atoi(p + 1, text.data + text.len - p - 1);
-    text.len = p - text.data;
-
-    for (i = 1; i < NGX_HTTP_TOKEN_OUTCOMES; i++) {
-
-        if (n != NGX_ERROR
-            && ngx_http_token_equals(&text, ngx_http_token_outcome_names[i]))
-        {
-            share->outcome = i;
-            share->retry_after = n;
-            share->backoff = (ngx_msec_t) ngx_min(left,
-                                                (int64_t) share->max_backoff);
-            return NGX_OK;
-        }
-    }
-
-    return NGX_DECLINED;
-}
-
-
-/* opens what is sealed; what has expired long ago is a replay */
-
-static ngx_int_t
-ngx_http_token_share_unseal(ngx_http_token_share_t *share, ngx_str_t *with,
-    ngx_str_t *sealed, u_char kind, ngx_str_t *text)
-{
-    if (ngx_http_token_unseal(share->pool, &share->keys[share->key], with,
-                              sealed, text)
-        != NGX_OK)
-    {
-        return NGX_DECLINED;
-    }
-
-    if (text->len <= NGX_HTTP_TOKEN_SEALED_HEADER || text->data[0] != kind
-        || ngx_http_token_read_int64(text->data + 4)
-           < ngx_http_token_wall_clock() - NGX_HTTP_TOKEN_STORE_SKEW)
-    {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
-}
-
-
 ngx_int_t
 ngx_http_token_share_put(ngx_http_token_share_t *share,
     ngx_http_token_shared_t *token)
 {
-    u_char     *p, buf[NGX_HTTP_TOKEN_SEAL_WITH],
-                serial[NGX_HTTP_TOKEN_SERIAL_LEN], expiry[NGX_INT64_LEN];
-    ngx_str_t   with, text, args[4];
-
-    text.len = NGX_HTTP_TOKEN_SEALED_HEADER + token->text.len;
-
-    if (share->serial == 0
-        || text.len > NGX_HTTP_TOKEN_RESP_BULK - NGX_HTTP_TOKEN_SEAL_MORE)
-    {
-        return NGX_DECLINED;
-    }
-
-    p = ngx_pcalloc(share->pool, text.len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    text.data = p;
-
-    p[0] = NGX_HTTP_TOKEN_SEALED_TOKEN;
-    p[1] = (token->told ? NGX_HTTP_TOKEN_SEALED_TOLD : 0)
-           | (token->last ? NGX_HTTP_TOKEN_SEALED_LAST : 0);
-    p[2] = (u_char) token->secret;
-
-    p = ngx_http_token_write_int64(p + 4, ngx_http_token_wall_clock()
-                                          + token->expires
-                                          - ngx_http_token_now());
-    p = ngx_http_token_write_int64(p, token->lifetime);
-    ngx_memcpy(p, token->text.data, token->text.len);
+    u_char     serial[NGX_HTTP_TOKEN_SERIAL_LEN], expiry[NGX_INT64_LEN];
+    ngx_int_t  rc;
+    ngx_str_t  args[4];
 
     args[0].data = share->id;
     args[0].len = NGX_HTTP_TOKEN_SHARE_ID;
@@ -596,13 +406,10 @@ ngx_http_token_share_put(ngx_http_token_share_t *share,
     args[1].data = serial;
     args[1].len = ngx_sprintf(serial, "%016uL", share->serial) - serial;
 
-    ngx_http_token_share_with(buf, share->names[0], &args[1], &with);
+    rc = ngx_http_token_share_seal(share, token, &args[1], &args[2]);
 
-    if (ngx_http_token_seal(share->pool, &share->keys[0], &with, &text,
-                            &args[2])
-        != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /* by the store's clock, when the lease was taken: not too late */
@@ -620,44 +427,21 @@ void
 ngx_http_token_share_fail(ngx_http_token_share_t *share, ngx_uint_t outcome,
     time_t retry_after, ngx_msec_t backoff)
 {
-    u_char     *p, buf[NGX_HTTP_TOKEN_SEAL_WITH], ms[NGX_INT_T_LEN],
-                what[NGX_HTTP_TOKEN_SEALED_HEADER + 64];
-    ngx_str_t   with, text, serial, args[3];
-
-    if (share->serial == 0) {
-        return;
-    }
+    u_char     ms[NGX_INT_T_LEN];
+    ngx_str_t  args[3];
 
     args[0].data = share->id;
     args[0].len = NGX_HTTP_TOKEN_SHARE_ID;
 
     ngx_str_null(&args[2]);
 
-    if (backoff) {
-        ngx_memzero(what, NGX_HTTP_TOKEN_SEALED_HEADER);
-
-        what[0] = NGX_HTTP_TOKEN_SEALED_FAILURE;
-
-        (void) ngx_http_token_write_int64(what + 4, ngx_http_token_wall_clock()
-                                                    + (int64_t) backoff);
-
-        p = ngx_snprintf(what + NGX_HTTP_TOKEN_SEALED_HEADER, 64, "%s %T",
-                         ngx_http_token_outcome_names[outcome], retry_after);
-
-        text.data = what;
-        text.len = p - what;
-
-        ngx_str_set(&serial, "failure");
-
-        ngx_http_token_share_with(buf, share->names[0], &serial, &with);
-
-        if (ngx_http_token_seal(share->pool, &share->keys[0], &with, &text,
-                                &args[2])
-            != NGX_OK)
-        {
-            ngx_str_null(&args[2]);
-            backoff = 0;
-        }
+    if (backoff
+        && ngx_http_token_share_seal_failure(share, outcome, retry_after,
+                                             backoff, &args[2])
+           != NGX_OK)
+    {
+        backoff = 0;
+        ngx_str_null(&args[2]);
     }
 
     args[1].data = ms;
@@ -681,61 +465,6 @@ ngx_http_token_share_drop(ngx_http_token_zone_t *zone, u_char *name,
 
     (void) ngx_http_token_store_run(zone->store, zone, NULL,
                                     NGX_HTTP_TOKEN_SCRIPT_DROP, name, &arg, 1);
-}
-
-
-/* what a sealed text belongs to, lest it is put in another's place */
-
-static void
-ngx_http_token_share_with(u_char *p, u_char *name, ngx_str_t *serial,
-    ngx_str_t *with)
-{
-    with->data = p;
-
-    p = ngx_cpymem(p, name, NGX_HTTP_TOKEN_DIGEST_LEN);
-    p = ngx_cpymem(p, serial->data, serial->len);
-
-    with->len = p - with->data;
-}
-
-
-static int64_t
-ngx_http_token_wall_clock(void)
-{
-    ngx_time_t  *tp;
-
-    tp = ngx_timeofday();
-
-    return (int64_t) tp->sec * 1000 + tp->msec;
-}
-
-
-static u_char *
-ngx_http_token_write_int64(u_char *p, int64_t n)
-{
-    ngx_int_t  shift;
-
-    for (shift = 56; shift >= 0; shift -= 8) {
-        *p++ = (u_char) ((uint64_t) n >> shift);
-    }
-
-    return p;
-}
-
-
-static int64_t
-ngx_http_token_read_int64(u_char *p)
-{
-    uint64_t    n;
-    ngx_uint_t  i;
-
-    n = 0;
-
-    for (i = 0; i < 8; i++) {
-        n = n << 8 | p[i];
-    }
-
-    return (int64_t) n;
 }
 
 

@@ -94,7 +94,7 @@ ngx_int_t ngx_http_token_unseal(ngx_pool_t *pool, ngx_http_token_seal_t *keys,
     ngx_str_t *with, ngx_str_t *sealed, ngx_str_t *text);
 
 
-/* ngx_http_token_store_peer.c */
+/* ngx_http_token_store_command.c */
 
 /* called with the reply to a command, or with NULL if there will be none */
 
@@ -157,6 +157,12 @@ struct ngx_http_token_peer_s {
     u_char                          why[192]; /* it failed, in words */
 };
 
+/* states of a peer, in their order */
+
+#define NGX_HTTP_TOKEN_PEER_CONNECT  0
+#define NGX_HTTP_TOKEN_PEER_GREET    1
+#define NGX_HTTP_TOKEN_PEER_READY    2
+
 /* Makes a command of words.  Returns NULL if memory is out. */
 ngx_http_token_command_t *ngx_http_token_command_create(ngx_str_t *words,
     ngx_uint_t n);
@@ -167,13 +173,18 @@ ngx_http_token_command_t *ngx_http_token_command_replace(
 
 void ngx_http_token_command_free(ngx_http_token_command_t *cmd);
 
-/*
- * Connects to a host, which has to live as long.  The handler is not called
- * before this returns.  Returns NULL if memory is out.
- */
-ngx_http_token_peer_t *ngx_http_token_peer_open(ngx_http_token_store_t *store,
-    ngx_http_token_host_t *host, ngx_uint_t sentinel,
-    ngx_http_token_peer_pt handler, void *data);
+
+/* ngx_http_token_store_peer.c */
+
+/* The handlers of its connection and of its timer. */
+void ngx_http_token_peer_read_handler(ngx_event_t *ev);
+void ngx_http_token_peer_write_handler(ngx_event_t *ev);
+void ngx_http_token_peer_timeout(ngx_event_t *ev);
+
+/* It has failed, in words: disconnects it, and calls its handler. */
+void ngx_http_token_peer_fail(ngx_http_token_peer_t *peer, const char *fmt,
+    ...);
+void ngx_http_token_peer_disconnect(ngx_http_token_peer_t *peer);
 
 /* Sends a command over a peer that is ready. */
 void ngx_http_token_peer_send(ngx_http_token_peer_t *peer,
@@ -182,6 +193,17 @@ void ngx_http_token_peer_send(ngx_http_token_peer_t *peer,
 /* Closes it, and hands over the commands that have no reply. */
 void ngx_http_token_peer_close(ngx_http_token_peer_t *peer,
     ngx_queue_t *commands);
+
+
+/* ngx_http_token_store_connect.c */
+
+/*
+ * Connects to a host, which has to live as long.  The handler is not called
+ * before this returns.  Returns NULL if memory is out.
+ */
+ngx_http_token_peer_t *ngx_http_token_peer_open(ngx_http_token_store_t *store,
+    ngx_http_token_host_t *host, ngx_uint_t sentinel,
+    ngx_http_token_peer_pt handler, void *data);
 
 
 /* ngx_http_token_sentinel.c */
@@ -239,7 +261,7 @@ ngx_int_t ngx_http_token_store_answered(ngx_http_token_store_t *store,
     ngx_http_token_resp_t *reply);
 
 
-/* ngx_http_token_store.c */
+/* an entry of the store, for one fetch */
 
 #define NGX_HTTP_TOKEN_SHARE_ID     32  /* in hex */
 #define NGX_HTTP_TOKEN_SERIAL_LEN   20  /* room for one; it has 16 digits */
@@ -253,8 +275,6 @@ ngx_int_t ngx_http_token_store_answered(ngx_http_token_store_t *store,
 
 
 typedef void (*ngx_http_token_share_pt)(ngx_http_token_share_t *share);
-
-/* an entry of the store, for one fetch */
 
 struct ngx_http_token_share_s {
     ngx_pool_t                     *pool;     /* of the fetch */
@@ -313,6 +333,27 @@ typedef struct {
     ngx_uint_t                      secret;
 } ngx_http_token_shared_t;
 
+
+/* ngx_http_token_store_token.c */
+
+/*
+ * Open the token or the failure of a reply, and set the result.  They return
+ * NGX_OK or NGX_DECLINED.
+ */
+ngx_int_t ngx_http_token_share_open(ngx_http_token_share_t *share,
+    ngx_http_token_resp_t *reply);
+ngx_int_t ngx_http_token_share_open_failure(ngx_http_token_share_t *share,
+    ngx_http_token_resp_t *reply);
+
+/* Seal one.  NGX_OK, NGX_DECLINED if it is too long, or NGX_ERROR. */
+ngx_int_t ngx_http_token_share_seal(ngx_http_token_share_t *share,
+    ngx_http_token_shared_t *token, ngx_str_t *serial, ngx_str_t *sealed);
+ngx_int_t ngx_http_token_share_seal_failure(ngx_http_token_share_t *share,
+    ngx_uint_t outcome, time_t retry_after, ngx_msec_t backoff,
+    ngx_str_t *sealed);
+
+
+/* ngx_http_token_store.c */
 
 /* Called once, before workers are forked. */
 ngx_int_t ngx_http_token_store_init_scripts(void);

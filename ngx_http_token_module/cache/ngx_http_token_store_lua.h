@@ -52,7 +52,7 @@
     "if mine then redis.call('DEL', KEYS[2]) end\n"                           \
     "return 1\n"
 
-/* id, backoff in milliseconds or 0, text: ends the lease if it is the caller's */
+/* id, backoff in milliseconds or 0, text: ends a lease that is the caller's */
 
 #define NGX_HTTP_TOKEN_LUA_FAIL                                               \
     "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end\n"            \

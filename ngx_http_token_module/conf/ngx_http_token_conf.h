@@ -247,6 +247,13 @@ char *ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child);
 char *ngx_http_token_location_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
+/* ngx_http_token_store_url.c */
+
+/* Returns NULL, NGX_CONF_ERROR, or what is wrong in words. */
+char *ngx_http_token_store_url(ngx_conf_t *cf, ngx_http_token_store_t *store,
+    ngx_str_t *url);
+
+
 /* ngx_http_token_store_conf.c */
 
 char *ngx_http_token_set_cache_store(ngx_conf_t *cf, ngx_command_t *cmd,
