@@ -337,7 +337,9 @@ ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 
     patience = (ngx_msec_int_t) (share->deadline - ngx_current_msec);
 
-    if (patience <= 0) {
+    /* no lease of this module ends never, or that late */
+
+    if (patience <= 0 || left < 0 || left > NGX_HTTP_TOKEN_LEASE_TIME) {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
         return;
     }
@@ -349,7 +351,7 @@ ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 
     delay = share->delay + ngx_random() % (share->delay / 4 + 1);
 
-    if (left >= 0 && left < (int64_t) delay) {
+    if (left < (int64_t) delay) {
         delay = (ngx_msec_t) left + 1;
     }
 
