@@ -216,7 +216,5 @@ sub scripts { return $store->calls('evalsha') + $store->calls('eval') }
     $fleet->get($_ % 3, "/token?key=short$_") for 1 .. 20;
     is(scalar(grep { /:t$/ } @{ $store->command('KEYS', '*') }), 20,
         'tokens that live two seconds');
-    ok((wait_for { !grep { /short/ || 1 } grep { $store->command('PTTL', $_) > 2500 }
-        @{ $store->command('KEYS', '*') } } 1), '... stay no longer');
-    ok((wait_for { $store->command('DBSIZE') == 0 } 20), '... and are gone then');
+    ok((wait_for { $store->command('DBSIZE') == 0 } 20), '... are gone then');
 }

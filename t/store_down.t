@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 44;
+use Test::More tests => 43;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -179,7 +179,7 @@ ok(shared('first'), 'two machines share a token');
 
     @got = map { $fleet->get($_ % 2, "/token?key=oom$_") } 1 .. 20;
     is(scalar(unanswered(@got)), 0, 'a store that refuses to grow: a token each');
-    is(scalar(() = $fleet->said(qr/$DOWN.*OOM/)) - $before[0], 2,
+    is(scalar(() = $fleet->said(qr/$DOWN.*OOM/)), 2,
         '... one line in the log of each machine');
 
     $store->command('CONFIG', 'SET', 'maxmemory', 0);
@@ -199,7 +199,7 @@ ok(shared('first'), 'two machines share a token');
     my @got = map { $fleet->get($_ % 2, "/token?key=replica$_") } 1 .. 20;
 
     is(scalar(unanswered(@got)), 0, 'a store that may only be read: a token each');
-    is(scalar(() = $fleet->said(qr/$DOWN.*READONLY/)) - $before[0], 2,
+    is(scalar(() = $fleet->said(qr/$DOWN.*READONLY/)), 2,
         '... one line in the log of each machine');
     $store->command('REPLICAOF', 'NO', 'ONE');
     ok((wait_for { shared('again' . rand) } 10), '... until it is a master again');
@@ -234,7 +234,7 @@ ok(shared('first'), 'two machines share a token');
     my @got = map { $fleet->get($_ % 2, "/token?key=busy$_") } 1 .. 20;
 
     is(scalar(unanswered(@got)), 0, 'a store that is busy: a token each');
-    is(scalar(() = $fleet->said(qr/$DOWN.*BUSY/)) - $before[0], 2,
+    is(scalar(() = $fleet->said(qr/$DOWN.*BUSY/)), 2,
         '... one line in the log of each machine');
     eval { $store->command('SCRIPT', 'KILL') };
     ok((wait_for { eval { shared('calm' . rand) } } 10), '... until it has time again');
