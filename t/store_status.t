@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 26;
+use Test::More tests => 27;
 use JSON::PP qw(decode_json);
 use Token::Cache;
 use Token::Endpoint;
@@ -35,7 +35,7 @@ sub seen {
 sub metrics {
     my ($machine) = @_;
 
-    return $fleet->get($machine, '/status', headers => { Accept => 'text/plain' })->{content};
+    return $fleet->get($machine, '/status', Accept => 'text/plain')->{content};
 }
 
 
@@ -87,6 +87,7 @@ my $got = $fleet->get(0, '/token?key=down');
 
 is($got->{status}, 200, 'it is killed: a caller is answered');
 ok((wait_for { seen(0)->{state} eq 'down' } 10), '... and it is down');
+cmp_ok(seen(0)->{command_seconds}, '<', 5, '... and no time of a command that was not sent');
 like(metrics(0), qr/^token_proxy_store_up\{zone="tokens"\} 0$/m, '... in the metrics, too');
 
 $store->empty->start;
