@@ -44,10 +44,10 @@ is(seen(0)->{commands}, 0, '... no command');
 is(seen(0)->{tokens_taken}, 0, '... no token');
 
 $fleet->get(0, '/token');
-$fleet->get(1, '/token');
 
 ok((wait_for { seen(0)->{commands} == 2 } 5), 'a machine has fetched a token: two commands');
 is(seen(0)->{tokens_taken}, 0, '... it has taken none');
+$fleet->get(1, '/token');
 ok((wait_for { seen(1)->{commands} == 1 } 5), '... another one has sent one');
 is(seen(1)->{tokens_taken}, 1, '... and has taken the token');
 is(seen(1)->{errors}, 0, '... nothing was wrong');
