@@ -228,7 +228,7 @@ ngx_http_token_share_taken(ngx_http_token_share_t *share,
         return;
     }
 
-    if (ngx_http_token_reply_is(reply, "token", 5, "*$$$:")) {
+    if (ngx_http_token_reply_is(reply, "token", 6, "*$$$::")) {
         ngx_http_token_share_token(share, reply);
         return;
     }
@@ -238,7 +238,7 @@ ngx_http_token_share_taken(ngx_http_token_share_t *share,
         return;
     }
 
-    if (ngx_http_token_reply_is(reply, "fail", 4, "*$:$")
+    if (ngx_http_token_reply_is(reply, "fail", 5, "*$:$:")
         && ngx_http_token_share_open_failure(share, reply) == NGX_OK)
     {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FAILED);
@@ -317,7 +317,7 @@ ngx_http_token_share_other(ngx_http_token_share_t *share,
 
     result = NGX_HTTP_TOKEN_SHARE_FETCH;
 
-    if (ngx_http_token_reply_is(reply, "token", 5, "*$$$:")
+    if (ngx_http_token_reply_is(reply, "token", 6, "*$$$::")
         && ngx_http_token_share_open(share, reply) == NGX_OK)
     {
         result = NGX_HTTP_TOKEN_SHARE_TOKEN;
