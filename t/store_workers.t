@@ -116,8 +116,8 @@ sub sockets {
     $endpoint->answer;
 
     for my $signal (qw(QUIT TERM HUP)) {
-        my $nginx = Token::Server->new(log_level => 'info',
-            http => zone() . "token_proxy_cache_store @{[ $store->url ]} timeout=3s;",
+        my $nginx = Token::Server->new(
+            http => zone() . "token_proxy_cache_store @{[ $store->url ]} timeout=2s;",
             server => $locations)->start;
         my $worker = ($nginx->workers)[0];
 
@@ -127,9 +127,8 @@ sub sockets {
         my $client = Token::Client->new($nginx->port);
 
         $client->send("/token?key=$signal");
-        wait_for { $nginx->error_log =~ /x/ } 0.5;
-        sleep 0.3;
-        $signal eq 'HUP' ? kill(HUP => $nginx->pid) : kill($signal => $nginx->pid);
+        wait_for { $nginx->error_log =~ /http request line: "GET/ };
+        kill $signal => $nginx->pid;
 
         my ($got) = $client->receive(10);
 

@@ -126,7 +126,7 @@ ngx_http_token_share_create(ngx_http_request_t *r,
 
     /* then it is better to call the endpoint than to wait for another */
 
-    share->deadline = ngx_current_msec
+    share->deadline = ngx_http_token_now()
                       + request->tlcf->cache.lock_timeout / 2;
 
     share->timer.handler = ngx_http_token_share_wait_handler;
@@ -327,19 +327,26 @@ ngx_http_token_share_other(ngx_http_token_share_t *share,
 }
 
 
-/* another machine fetches */
+/*
+ * Another machine fetches: its lease is a new one, or it has extended it, or
+ * else it is waited for until the end that it had.
+ */
 
 static void
 ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 {
-    ngx_msec_t      delay;
-    ngx_msec_int_t  patience;
+    ngx_msec_t             delay;
+    ngx_http_token_time_t  now;
 
-    patience = (ngx_msec_int_t) (share->deadline - ngx_current_msec);
+    now = ngx_http_token_now();
+
+    if (share->until == 0 || left >= NGX_HTTP_TOKEN_LEASE_TIME / 2) {
+        share->until = ngx_min(now + left, share->deadline);
+    }
 
     /* no lease of this module ends never, or that late */
 
-    if (patience <= 0 || left < 0 || left > NGX_HTTP_TOKEN_LEASE_TIME) {
+    if (left < 0 || left > NGX_HTTP_TOKEN_LEASE_TIME || share->until < now) {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
         return;
     }
@@ -351,11 +358,8 @@ ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 
     delay = share->delay + ngx_random() % (share->delay / 4 + 1);
 
-    if (left < (int64_t) delay) {
-        delay = (ngx_msec_t) left + 1;
-    }
-
-    ngx_add_timer(&share->timer, ngx_min(delay, (ngx_msec_t) patience));
+    ngx_add_timer(&share->timer,
+                  (ngx_msec_t) ngx_min((int64_t) delay, left + 1));
 }
 
 

@@ -297,7 +297,8 @@ struct ngx_http_token_share_s {
 
     ngx_http_token_command_t       *command;  /* that goes on */
     ngx_http_token_time_t           sent;
-    ngx_msec_t                      deadline; /* of waiting */
+    ngx_http_token_time_t           deadline; /* of waiting */
+    ngx_http_token_time_t           until;    /* another's lease, 0 if none */
     ngx_msec_t                      delay;
     ngx_event_t                     timer;
     ngx_msec_t                      max_backoff;
