@@ -66,7 +66,7 @@ sub sockets {
 # a holder that is slow keeps its lease
 {
     $endpoint->reset;
-    $endpoint->answer(delay => 5);
+    $endpoint->answer(delay => 3.5);
 
     my $fleet = Token::Fleet->new(machines => 2, workers => 2,
         store => $store->url, server => $locations)->start;
@@ -154,7 +154,7 @@ sub sockets {
 
     my $before = sockets($worker);
 
-    for my $n (1 .. 6) {
+    for my $n (1 .. 4) {
         $store->kill;
         $nginx->get("/token?key=fd-$n-$_") for 1 .. 3;
         $store->start;
