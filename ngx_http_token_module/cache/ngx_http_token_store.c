@@ -223,6 +223,11 @@ static void
 ngx_http_token_share_taken(ngx_http_token_share_t *share,
     ngx_http_token_resp_t *reply)
 {
+    if (reply == NULL) {
+        ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
+        return;
+    }
+
     if (share->key) {
         ngx_http_token_share_other(share, reply);
         return;
@@ -482,7 +487,7 @@ ngx_http_token_reply_is(ngx_http_token_resp_t *reply, char *word, ngx_uint_t n,
 {
     ngx_uint_t  i;
 
-    if (reply == NULL || reply->nvalues != n) {
+    if (reply->nvalues != n) {
         return 0;
     }
 
