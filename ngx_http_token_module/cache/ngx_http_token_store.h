@@ -106,7 +106,8 @@ struct ngx_http_token_command_s {
     ngx_http_token_reply_pt         handler;
     void                           *data;     /* NULL if nobody waits for it */
     ngx_msec_t                      deadline;
-    int64_t                         sent;     /* usec */
+    int64_t                         sent;     /* usec; or when it began to wait
+                                                 for a connection */
     ngx_uint_t                      nwords;
     size_t                          size;     /* of its text */
     ngx_chain_t                     out;

@@ -103,6 +103,7 @@ ngx_http_token_command_replace(ngx_http_token_command_t *cmd,
 
     again->handler = cmd->handler;
     again->data = cmd->data;
+    again->sent = cmd->sent;
     again->store = cmd->store;
     again->zone = cmd->zone;
     again->script = cmd->script;

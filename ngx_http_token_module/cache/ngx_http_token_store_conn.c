@@ -204,6 +204,7 @@ ngx_http_token_store_send(ngx_http_token_store_t *store,
         return NGX_OK;
     }
 
+    cmd->sent = ngx_http_token_microseconds();
     cmd->deadline = ngx_current_msec + store->connect_timeout + store->timeout;
 
     ngx_queue_insert_tail(&link->waiting, &cmd->queue);

@@ -28,7 +28,10 @@ ngx_http_token_peer_send(ngx_http_token_peer_t *peer,
 
     c = peer->connection;
 
-    cmd->sent = ngx_http_token_microseconds();
+    if (cmd->sent == 0) {
+        cmd->sent = ngx_http_token_microseconds();
+    }
+
     cmd->deadline = ngx_current_msec + peer->store->timeout;
 
     ngx_queue_insert_tail(&peer->commands, &cmd->queue);
