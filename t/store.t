@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 63;
+use Test::More tests => 68;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -189,6 +189,28 @@ sub scripts { return $store->calls('evalsha') + $store->calls('eval') }
     ok((wait_for { $new = token($fleet->get(1, '/for_other')) } 10),
         '... a machine that had no token');
     isnt($new, $old, '... does not get the refused one');
+}
+
+
+# what is not kept is not shared, and nobody waits for it
+{
+    $endpoint->reset;
+    $endpoint->answer(expires_in => undef);
+
+    my $start = time;
+    my @got = map { $fleet->get($_ % 3, '/token?key=unkept') } 0 .. 5;
+
+    is(scalar(keys %{ tokens(@got) }), 6, 'an answer without a lifetime: a call for each');
+    cmp_ok(time - $start, '<', 6, '... and none waits for a lease of another');
+    ok((wait_for { !grep { /:l$/ } @{ $store->command('KEYS', '*') } } 1),
+        '... since it has ended');
+
+    # of a size that a store may keep
+    $endpoint->answer(members => { more => 'x' x 50_000 });
+
+    is(token($fleet->get(0, '/token?key=large')), 'AT-7', 'a large answer');
+    is(token($fleet->get(1, '/token?key=large')), 'AT-7', '... is shared');
+    $endpoint->answer;
 }
 
 
