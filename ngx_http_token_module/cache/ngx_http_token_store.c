@@ -592,13 +592,13 @@ ngx_http_token_store_reply(ngx_http_token_command_t *cmd,
                     share->command = again;
                 }
 
-                ngx_http_token_store_resend(cmd->store, again);
+                ngx_http_token_store_resend(cmd->store, cmd, again);
                 return;
             }
         }
     }
 
-    rc = ngx_http_token_store_answered(cmd->store, reply);
+    rc = ngx_http_token_store_answered(cmd->store, cmd, reply);
 
     ngx_http_token_stats_store(cmd->zone, rc,
                                ngx_http_token_microseconds() - cmd->sent);

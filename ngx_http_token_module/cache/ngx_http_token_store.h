@@ -252,14 +252,14 @@ ngx_int_t ngx_http_token_store_send(ngx_http_token_store_t *store,
 
 /* Sends another in the place of one that has just been answered. */
 void ngx_http_token_store_resend(ngx_http_token_store_t *store,
-    ngx_http_token_command_t *cmd);
+    ngx_http_token_command_t *cmd, ngx_http_token_command_t *again);
 
 /*
  * Judges the reply to a command.  Returns NGX_OK, or NGX_ERROR if there is
  * none, or it is an error.
  */
 ngx_int_t ngx_http_token_store_answered(ngx_http_token_store_t *store,
-    ngx_http_token_resp_t *reply);
+    ngx_http_token_command_t *cmd, ngx_http_token_resp_t *reply);
 
 
 /* an entry of the store, for one fetch */

@@ -118,24 +118,14 @@ u_char *
 ngx_http_token_status_text(u_char *p, u_char *last,
     ngx_http_token_view_t *views, ngx_uint_t n)
 {
-    ngx_uint_t                i, e, stores;
+    ngx_uint_t                i, e;
     ngx_http_token_metric_t  *metric;
     ngx_http_token_series_t   s;
 
     s.p = p;
     s.last = last;
 
-    stores = 0;
-
-    for (i = 0; i < n; i++) {
-        stores += views[i].store;
-    }
-
     for (metric = ngx_http_token_metrics; metric->name; metric++) {
-
-        if (metric->per == NGX_HTTP_TOKEN_PER_STORE && stores == 0) {
-            continue;
-        }
 
         s.metric = metric;
         s.p = ngx_slprintf(s.p, last, "# HELP %s %s\n# TYPE %s %s\n",
