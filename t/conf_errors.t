@@ -748,7 +748,7 @@ token_proxy_endpoint  http://127.0.0.1/token;
             token_proxy_param    audience  a;
             token_proxy_param    audience  b;
 --- says
-parameter "audience" of "token_proxy_param" stands twice, which "token_proxy_request json" cannot send
+parameter "audience" of "token_proxy_param" stands twice, which "token_proxy_request json" cannot send: a name that ends with "[]" is one of an array
 
 
 
