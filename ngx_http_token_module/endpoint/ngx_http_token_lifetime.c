@@ -331,6 +331,7 @@ static ngx_int_t
 ngx_http_token_timestamp(ngx_str_t *text, double *seconds)
 {
     u_char     *p, *last;
+    int64_t     days;
     ngx_int_t   year, month, day, hour, min, sec, zone, zone_min;
 
     p = text->data;
@@ -394,10 +395,11 @@ ngx_http_token_timestamp(ngx_str_t *text, double *seconds)
         year -= 1;
     }
 
-    *seconds = (365 * year + year / 4 - year / 100 + year / 400
-                + 367 * month / 12 - 30 + day - 1 - 719527 + 31 + 28)
-               * 86400.0
-               + hour * 3600 + min * 60 + sec - zone * 60;
+    days = 365 * year + year / 4 - year / 100 + year / 400
+           + 367 * month / 12 - 30 + day - 1 - 719527 + 31 + 28;
+
+    *seconds = (double) (days * 86400 + hour * 3600 + min * 60 + sec
+                         - zone * 60);
 
     return NGX_OK;
 }
