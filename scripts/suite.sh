@@ -61,7 +61,7 @@ suite_tests() {
         ./build.sh build
         export TEST_NGINX_BINARY=/usr/sbin/nginx TEST_NGINX_WORK=/src/build/tests
         export TEST_NGINX_LOAD_MODULES=/src/build/ngx_http_token_module.so
-        exec prove "$@"
+        exec scripts/prove.sh "$@"
     ' "$@"
 }
 
