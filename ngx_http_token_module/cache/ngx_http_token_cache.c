@@ -66,6 +66,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     now = ngx_http_token_now();
 
+    ngx_http_token_node_age(tn, now);
+
     ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
 
     if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE || lookup->renew) {
@@ -470,6 +472,8 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
         now = ngx_http_token_now();
 
+        ngx_http_token_node_age(tn, now);
+
         if (ngx_http_token_node_use_before(tn, now)) {
             *dropped = NGX_HTTP_TOKEN_USES_BEFORE;
 
@@ -564,6 +568,8 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
         next = tn->retry_at;
 
     } else {
+        ngx_http_token_node_age(tn, now);
+
         ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
 
         if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {

@@ -17,6 +17,7 @@ typedef struct {
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     uint64_t                        lease;
     ngx_http_token_time_t           start;
+    ngx_http_token_time_t           lead;       /* of the wall clock, then */
     ngx_event_t                     extension;  /* of the lease */
     ngx_uint_t                      lost;       /* it has run out */
 } ngx_http_token_cache_fetch_t;
@@ -111,6 +112,7 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch->fetch = fetch;
     cfetch->zone = request->tlcf->cache.zone->data;
     cfetch->start = ngx_http_token_now();
+    cfetch->lead = ngx_http_token_lead(cfetch->start);
 
     cfetch->extension.handler = ngx_http_token_cache_fetch_extend;
     cfetch->extension.data = cfetch;
@@ -220,6 +222,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 {
     char                       *wrong;
     int64_t                     lifetime;
+    ngx_http_token_time_t       now;
     ngx_http_token_fetch_t     *fetch;
     ngx_http_token_stored_t    *stored;
     ngx_http_token_loc_conf_t  *tlcf;
@@ -251,7 +254,12 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         fetch->last = 0;
     }
 
-    if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
+    now = ngx_http_token_now();
+
+    if (lifetime > 0
+        && cfetch->start + lifetime
+           <= now + ngx_http_token_missed(cfetch->lead, now))
+    {
         lifetime = 0;
         wrong = "its lifetime has passed since it was asked for";
     }
@@ -265,8 +273,12 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
                                         fetch->members, cfetch->start,
                                         lifetime);
 
-    if (stored && fetch->last) {
-        stored->renew_at = stored->expires;
+    if (stored) {
+        stored->lead = cfetch->lead;
+
+        if (fetch->last) {
+            stored->renew_at = stored->expires;
+        }
     }
 
     return stored;
