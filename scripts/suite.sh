@@ -5,7 +5,7 @@
 # What is installed in it. Pages are not tested there, so there is no browser.
 SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 "${PERL_PACKAGES[@]}" nodejs psmisc procps ca-certificates
-                socat tinyproxy-bin)
+                socat tinyproxy-bin valkey-tools libfaketime)
 
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
