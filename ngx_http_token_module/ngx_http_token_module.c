@@ -423,7 +423,9 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_chain_init_locations(cf) != NGX_CONF_OK
+        || ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK)
+    {
         return NGX_ERROR;
     }
 

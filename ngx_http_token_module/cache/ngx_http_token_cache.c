@@ -290,13 +290,14 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 /*
  * Whether a fetch failed in this worker, before the endpoint was called: for
- * want of memory, or of a connection, which is a 500 without an answer.
+ * want of memory, of a connection, which is a 500 without an answer, or of
+ * another location's token.
  */
 
 static ngx_uint_t
 ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL || fetch->uncalled) {
         return 1;
     }
 
@@ -331,6 +332,16 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 
     if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK && !local) {
         ngx_http_token_node_fail(tn, fetch);
+    }
+
+    if (tn && fetch->uncalled) {
+
+        /* who waits for a token, tries again; renewals are not that urgent */
+
+        tn->failures = 0;
+        tn->retry_at = ngx_http_token_now()
+                       + fetch->request->tlcf->cache.backoff_min;
+        tn->configured = ngx_http_token_configured;
     }
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK && !late) {

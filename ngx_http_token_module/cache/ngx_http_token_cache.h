@@ -457,6 +457,24 @@ ngx_int_t ngx_http_token_wait_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_chain.c */
+
+/* ngx_http_token_get(), which uses what is below it: so it is handed down */
+
+typedef ngx_http_token_result_t *(*ngx_http_token_get_pt)(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc);
+
+/*
+ * As ngx_http_token_fetch_start(), when the tokens of other locations are there
+ * that the request needs.  Sets *start, if that is not NULL, to the time of the
+ * call, if it has waited for them.
+ */
+void ngx_http_token_chain_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request, ngx_http_token_time_t *start,
+    ngx_http_token_get_pt get);
+
+
 /* ngx_http_token_cache_fetch.c */
 
 /*
@@ -464,7 +482,7 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * wakes the requests that wait, also if it cannot be started.
  */
 void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
-    u_char *digest, uint64_t lease, ngx_log_t *log);
+    u_char *digest, uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get);
 
 
 /* The same for a fetch that could not be made. */

@@ -25,8 +25,6 @@ typedef struct {
 
 static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
     ngx_http_token_request_t *request, ngx_log_t *log);
-static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 static void ngx_http_token_cache_fetch_extend(ngx_event_t *ev);
 static void ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch);
 static ngx_http_token_stored_t *ngx_http_token_cache_fetch_stored(
@@ -40,7 +38,7 @@ static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
 
 void
 ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
-    uint64_t lease, ngx_log_t *log)
+    uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get)
 {
     ngx_http_token_cache_fetch_t  *cfetch;
 
@@ -60,7 +58,8 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
 
     ngx_add_timer(&cfetch->extension, NGX_HTTP_TOKEN_LEASE_EXTEND);
 
-    ngx_http_token_fetch_start(cfetch->fetch, &cfetch->request);
+    ngx_http_token_chain_start(cfetch->fetch, &cfetch->request,
+                               &cfetch->start, get);
 }
 
 
@@ -98,8 +97,7 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
 
     if (cfetch == NULL
-        || ngx_http_token_cache_fetch_copy_request(pool, &cfetch->request,
-                                                   request)
+        || ngx_http_token_copy_request(pool, &cfetch->request, request)
            != NGX_OK)
     {
         ngx_http_token_fetch_close(fetch);
@@ -119,50 +117,6 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch->extension.log = fetch->main->connection->log;
 
     return cfetch;
-}
-
-
-/* what is not constant is in the caller's pool, and the caller may leave */
-
-static ngx_int_t
-ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
-{
-    ngx_str_t   *s;
-    ngx_uint_t   i;
-
-    static size_t  offsets[] = {
-        offsetof(ngx_http_token_request_t, endpoint),
-        offsetof(ngx_http_token_request_t, authorization),
-        offsetof(ngx_http_token_request_t, body),
-        offsetof(ngx_http_token_request_t, client_id),
-        offsetof(ngx_http_token_request_t, secret),
-        offsetof(ngx_http_token_request_t, second_secret),
-        offsetof(ngx_http_token_request_t, assertion),
-        offsetof(ngx_http_token_request_t, audience),
-        offsetof(ngx_http_token_request_t, claims)
-    };
-
-    *dst = *src;
-
-    if (src->tlcf->constant) {
-        return NGX_OK;
-    }
-
-    for (i = 0; i < sizeof(offsets) / sizeof(size_t); i++) {
-        s = (ngx_str_t *) ((u_char *) dst + offsets[i]);
-
-        if (s->len == 0) {
-            continue;
-        }
-
-        s->data = ngx_pstrdup(pool, s);
-        if (s->data == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 

@@ -252,7 +252,8 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK
+        || (!conf->chained
+            && ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK)
         || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;

@@ -77,16 +77,27 @@ ngx_http_token_limit_lifetime(ngx_pool_t *pool, ngx_http_token_fetch_t *fetch)
 
     fetch->limit = -1;
 
-    if (tlcf->cache.zone == NULL || fetch->request->refresh_grant) {
+    if (fetch->request->refresh_grant) {
         return NGX_OK;
     }
 
-    if (tlcf->cache.max_ttl) {
+    if (tlcf->cache.zone && tlcf->cache.max_ttl) {
         fetch->limit = (int64_t) tlcf->cache.max_ttl * 1000;
     }
 
-    if (ngx_http_token_subject_limit(pool, fetch) != NGX_OK) {
+    if (tlcf->cache.zone
+        && ngx_http_token_subject_limit(pool, fetch) != NGX_OK)
+    {
         return NGX_ERROR;
+    }
+
+    /* without a cache as well, where a token may be exchanged for this one */
+
+    if (fetch->token_limit != -1
+        && (fetch->limit == -1 || fetch->token_limit < fetch->limit))
+    {
+        fetch->limit = fetch->token_limit;
+        fetch->last = 0;
     }
 
     if (fetch->limit == -1 || fetch->lifetime <= fetch->limit) {
