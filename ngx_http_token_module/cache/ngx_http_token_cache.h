@@ -67,6 +67,9 @@ typedef struct {
     ngx_http_token_time_t           renew_at; /* ahead of its expiry */
     ngx_http_token_time_t           lead;     /* of the wall clock, then */
     ngx_uint_t                      serial;   /* no other token has it */
+    uint64_t                        shared;   /* its serial in the store, 0
+                                                 if it is not from there */
+    u_char                          name[NGX_HTTP_TOKEN_DIGEST_LEN]; /* of it */
     uint32_t                        fields;   /* hash of the body's fields */
     uint32_t                        body_len;
     uint32_t                        expires_in_pos; /* of the value in the */
@@ -101,6 +104,23 @@ typedef struct {
 } ngx_http_token_endpoint_t;
 
 
+/* counts of the store that machines share, and what was known of it last */
+
+#define NGX_HTTP_TOKEN_STORE_NOT_KNOWN  0
+#define NGX_HTTP_TOKEN_STORE_IS_DOWN    1
+#define NGX_HTTP_TOKEN_STORE_IS_UP      2
+
+
+typedef struct {
+    ngx_uint_t                      state;
+    ngx_uint_t                      commands;
+    ngx_uint_t                      errors;
+    ngx_uint_t                      taken;    /* tokens, from other machines */
+    ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
+    uint64_t                        duration; /* of all commands, usec */
+} ngx_http_token_store_stats_t;
+
+
 /* an entry of the zone: one token request, whether it has a token or not */
 
 typedef struct {
@@ -113,6 +133,8 @@ typedef struct {
     ngx_http_token_time_t           asked;    /* of the last token, even if
                                                  it has been removed */
     ngx_uint_t                      endpoint; /* index of its counts */
+    uint64_t                        shared;   /* serial in the store of the
+                                                 last token from there */
 
     /* the lease of the fetch that goes on, and when it ends */
 
@@ -147,6 +169,7 @@ typedef struct {
     ngx_atomic_t                    changing;  /* set while it is locked */
     ngx_uint_t                      entries;
     ngx_uint_t                      evictions;
+    ngx_http_token_store_stats_t    store;
 
     /* the last one counts for all endpoints that have none of their own */
 
@@ -159,6 +182,8 @@ typedef struct {
     ngx_slab_pool_t                *shpool;
     ngx_cycle_t                    *cycle;
     ngx_uint_t                      keep_other;  /* for token_proxy_bearer */
+    ngx_http_token_store_t         *store;       /* or NULL */
+    ngx_uint_t                      store_off;   /* store=off */
 } ngx_http_token_zone_t;
 
 
@@ -228,6 +253,9 @@ ngx_http_token_time_t ngx_http_token_lead(ngx_http_token_time_t now);
  */
 ngx_http_token_time_t ngx_http_token_missed(ngx_http_token_time_t lead,
     ngx_http_token_time_t now);
+
+/* Of a clock that only goes forward, for short times. */
+int64_t ngx_http_token_microseconds(void);
 
 /* ngx_http_token_node.c */
 
@@ -320,6 +348,22 @@ extern char  *ngx_http_token_outcome_names[];
 extern ngx_msec_t  ngx_http_token_stats_bounds[];
 
 
+/* Sets what is known of the store.  Returns what was known before. */
+ngx_uint_t ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
+    ngx_uint_t state);
+
+/* Counts a command that has ended with NGX_OK or not, after so many usec. */
+void ngx_http_token_stats_store(ngx_http_token_zone_t *zone, ngx_int_t rc,
+    int64_t duration);
+
+extern ngx_uint_t  ngx_http_token_stats_store_bounds[];
+
+
+/* the store: see ngx_http_token_store.h */
+
+#include "ngx_http_token_store.h"
+
+
 /* ngx_http_token_cache.c */
 
 /*
@@ -363,6 +407,10 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
  */
 ngx_msec_t ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
     uint64_t *lease);
+
+/* The serial in the store of the last token from there, or 0. */
+uint64_t ngx_http_token_cache_shared(ngx_http_token_zone_t *zone,
+    u_char *digest);
 
 /* Sets which of two secrets was good for the last token of an entry. */
 void ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,

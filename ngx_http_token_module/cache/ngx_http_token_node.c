@@ -220,6 +220,10 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     tn->renewed = ngx_http_token_now();
     tn->expired = 1;
 
+    if (stored->shared) {
+        tn->shared = stored->shared;
+    }
+
     if (tn->other
         && (!zone->keep_other || tn->revoked
             || tn->other->expires <= tn->renewed))

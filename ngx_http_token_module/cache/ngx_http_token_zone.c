@@ -276,3 +276,14 @@ ngx_http_token_missed(ngx_http_token_time_t lead, ngx_http_token_time_t now)
 
     return (missed > NGX_HTTP_TOKEN_CLOCK_STEP) ? missed : 0;
 }
+
+
+int64_t
+ngx_http_token_microseconds(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}

@@ -120,7 +120,8 @@ sub configuration {
     return (@lines, "unixsocket $self->{socket}", 'save ""', 'appendonly no',
         'rdbcompression no', 'repl-diskless-sync-delay 0',
         'user admin on nopass ~* &* +@all',
-        ($self->{password} ? "user default on >$self->{password} ~* &* +\@all" : ()),
+        ($self->{password} ? 'user default on "' . ">$self->{password}" =~ s/"/\\"/gr
+            . '" ~* &* +@all' : ()),
         map { "user $_" } @{ $self->{users} // [] });
 }
 
