@@ -225,9 +225,12 @@ for my $case (['forward', 7200], ['back', -7200]) {
 
 # without a caller
 {
-    is($warm->calls, 1, 'of token_proxy_cache_warm:');
+    # it may have been renewed while the clock was ahead in the cases before
+    my $calls = $warm->calls;
+
+    cmp_ok($calls, '>=', 1, 'of token_proxy_cache_warm:');
     $clock->set(3000);
-    ok((wait_for { $warm->calls == 2 } 8), '... it is renewed, without a caller');
+    ok((wait_for { $warm->calls == $calls + 1 } 8), '... it is renewed, without a caller');
 
     $clock->set(20000);
     like($nginx->get('/status')->{content}, qr/"tokens":0\b/,
