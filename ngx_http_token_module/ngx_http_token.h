@@ -94,6 +94,7 @@ typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
 typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
 typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
 typedef struct ngx_http_token_cert_s      ngx_http_token_cert_t;
+typedef struct ngx_http_token_store_s     ngx_http_token_store_t;
 
 
 /* an origin, RFC 6454, in its normal form */
@@ -389,6 +390,10 @@ struct ngx_http_token_fetch_s {
     ngx_uint_t                      secret;          /* which of two, or 0 */
     ngx_uint_t                      try_other;       /* it was refused */
     ngx_uint_t                      tried_other;
+    ngx_uint_t                      taken;           /* another machine's, not
+                                                        of a call */
+    ngx_msec_t                      backoff;         /* in: of that machine;
+                                                        out, if it failed */
 
     /* tokens of other locations that the request needs */
 
@@ -491,6 +496,7 @@ typedef struct {
     ngx_array_t                     locations; /* ngx_http_token_location_t */
     ngx_array_t                     checks;   /* ngx_http_token_check_t */
     ngx_array_t                     zones;    /* ngx_shm_zone_t * */
+    ngx_http_token_store_t         *store;    /* or NULL */
     ngx_array_t                     warm;     /* ngx_http_token_loc_conf_t * */
     ngx_array_t                     names;    /* ngx_http_token_name_t */
     ngx_uint_t                      used;     /* a location uses the module */

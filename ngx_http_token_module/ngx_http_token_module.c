@@ -14,6 +14,7 @@ static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
+static void ngx_http_token_process_exit(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
@@ -207,8 +208,15 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NULL },
 
     { ngx_string("token_proxy_cache_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
       ngx_http_token_set_cache_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cache_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cache_store,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -368,7 +376,7 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    ngx_http_token_files_done,             /* exit process */
+    ngx_http_token_process_exit,           /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -413,6 +421,10 @@ ngx_http_token_init(ngx_conf_t *cf)
     tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
 
     if (ngx_http_token_check_names(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_token_store_init(cf, tmcf) != NGX_CONF_OK) {
         return NGX_ERROR;
     }
 
@@ -530,6 +542,10 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 
     ngx_http_token_warm_init_module();
 
+    if (ngx_http_token_store_init_scripts() != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_wait_init_module(cycle);
 }
 
@@ -543,7 +559,19 @@ ngx_http_token_process_init(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    if (ngx_http_token_store_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_warm_init_process(cycle);
+}
+
+
+static void
+ngx_http_token_process_exit(ngx_cycle_t *cycle)
+{
+    ngx_http_token_store_exit_process(cycle);
+    ngx_http_token_files_done(cycle);
 }
 
 

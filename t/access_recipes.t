@@ -465,6 +465,9 @@ for my $tenant (qw(acme globex)) {
 }
 like(tenant('other.example.com'), qr/^HTTP\S+ 404 /, 'an unknown tenant');
 
+# t/fleet.t
+delete $untried{'One token for many machines'};
+
 is(join(', ', sort keys %untried), '', 'every recipe was tried');
 
 $nginx->stop;

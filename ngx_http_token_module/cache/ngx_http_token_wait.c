@@ -283,7 +283,7 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
     w->result.outcome = fetch->outcome;
     w->result.retry_after = fetch->retry_after;
     w->result.serial = fetch->serial;
-    w->result.fetched = 1;
+    w->result.fetched = !fetch->taken;
     w->result.upstream_status = fetch->upstream_status;
     w->result.upstream_time = fetch->upstream_time;
 

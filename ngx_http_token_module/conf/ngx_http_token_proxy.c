@@ -34,12 +34,6 @@ static ngx_uint_t ngx_http_token_request_header(
     ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-#if (NGX_HTTP_SSL)
-static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-#endif
 
 
 /* the headers that are the module's: proxy_set_header does not change them */
@@ -437,7 +431,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
 
-        return ngx_http_token_check_certificates(cf, &tlcf->pos, trusted);
+        return ngx_http_token_check_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                                 trusted);
     }
 
     if (outer->len) {
@@ -445,7 +441,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
         return NGX_CONF_OK;
     }
 
-    return ngx_http_token_system_certificates(cf, &tlcf->pos, trusted);
+    return ngx_http_token_system_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                              trusted);
 
 #else
 
@@ -459,9 +457,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
 /* nginx names neither the directive nor its line */
 
-static char *
-ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     int          ok;
     ngx_str_t    name;
@@ -487,8 +485,8 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
                       "X509_STORE_load_locations(\"%s\") failed", name.data);
 
         ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "no certificate is read from \"%V\" of "
-                           "\"token_proxy_ssl_trusted_certificate\"", &name);
+                           "no certificate is read from \"%V\" of %s",
+                           &name, directive);
         return NGX_CONF_ERROR;
     }
 
@@ -496,9 +494,9 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     ngx_uint_t        i;
     ngx_file_info_t   fi;
@@ -523,7 +521,7 @@ ngx_http_token_system_certificates(ngx_conf_t *cf,
 
     ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                        "no system bundle of CA certificates was found, "
-                       "set \"token_proxy_ssl_trusted_certificate\"");
+                       "set %s", directive);
 
     return NGX_CONF_ERROR;
 }

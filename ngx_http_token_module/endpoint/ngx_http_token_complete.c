@@ -255,6 +255,41 @@ ngx_http_token_read_client(ngx_http_request_t *r,
 }
 
 
+ngx_uint_t
+ngx_http_token_request_secrets(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *secrets)
+{
+    ngx_uint_t                   i, n;
+    ngx_http_token_value_t      *values[2];
+    ngx_http_token_auth_conf_t  *auth;
+
+    if (!ngx_http_token_uses_secret(request->tlcf)) {
+        return 0;
+    }
+
+    auth = &request->tlcf->auth;
+
+    values[0] = auth->client_secret;
+    values[1] = auth->second_secret;
+
+    secrets[0] = request->secret;
+    secrets[1] = request->second_secret;
+
+    n = auth->second_secret ? 2 : 1;
+
+    for (i = 0; i < n; i++) {
+        if (values[i]->file
+            && ngx_http_token_watch_text(values[i]->file, r, &secrets[i])
+               != NGX_OK)
+        {
+            return 0;
+        }
+    }
+
+    return n;
+}
+
+
 static ngx_http_token_pair_t *
 ngx_http_token_read_pairs(ngx_http_request_t *r, ngx_http_token_pair_t *pairs,
     ngx_uint_t n)

@@ -140,6 +140,14 @@ ngx_int_t ngx_http_token_copy_request(ngx_pool_t *pool,
     ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 
 
+/*
+ * The secrets of a client, one or two, as they are in files now.  Returns how
+ * many, or 0 if it has none, or one cannot be read.
+ */
+ngx_uint_t ngx_http_token_request_secrets(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, ngx_str_t *secrets);
+
+
 /* ngx_http_token_format.c */
 
 /*
@@ -277,6 +285,9 @@ ngx_http_token_fetch_t *ngx_http_token_fetch_create(
  */
 void ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     ngx_http_token_request_t *request);
+
+/* Ends a fetch with the result that it has. */
+void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
 
 /* Ends a fetch before its call, with a result that is a failure. */
 void ngx_http_token_fetch_fail(ngx_http_token_fetch_t *fetch,

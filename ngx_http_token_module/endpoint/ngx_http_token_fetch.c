@@ -26,7 +26,6 @@ static ngx_int_t ngx_http_token_fetch_other(ngx_http_token_fetch_t *fetch);
 static ngx_uint_t ngx_http_token_fetch_stale(ngx_http_token_fetch_t *fetch);
 static void ngx_http_token_fetch_deadline(ngx_event_t *ev);
 static void ngx_http_token_fetch_shutdown(ngx_event_t *ev);
-static void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
 
 
 static ngx_str_t  ngx_http_token_post_method = ngx_string("POST");
@@ -458,7 +457,7 @@ ngx_http_token_fetch_shutdown(ngx_event_t *ev)
 }
 
 
-static void
+void
 ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
 {
     fetch->handler(fetch);
