@@ -37,7 +37,7 @@ $endpoint{there} = Token::Endpoint->new(address => '127.0.0.3', port => $port,
     expires_in => 4);
 
 $endpoint{renewal} = Token::Endpoint->new(expires_in => 20);
-$endpoint{renewal}->next({}, { delay => 3 });
+$endpoint{renewal}->next({}, { delay => 3, expires_in => 3600 });
 
 put(secret => 'one');
 put(id => 'my-id');
