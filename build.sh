@@ -32,6 +32,8 @@ commands:
                    what is wrong names a seed, which plays it again
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
+  image            build a container image from Debian's packages, without a
+                   registry: build/image/nginx-token.tar (root)
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
@@ -75,6 +77,8 @@ fail() {
 . "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/deb.sh
 . "$ROOT/scripts/deb.sh"
+# shellcheck source=scripts/image.sh
+. "$ROOT/scripts/image.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -183,6 +187,7 @@ case ${COMMAND:-build} in
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
+    image)      build_image ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -30,7 +30,7 @@ lint() {
             FILE -- "${list[@]}" 2> /dev/null || status=1
 
     say "shellcheck"
-    (cd "$ROOT" && shellcheck -x -S warning build.sh .ci/run demo/run.sh bench/*.sh) || status=1
+    (cd "$ROOT" && shellcheck -x -S warning build.sh .ci/run demo/run.sh bench/*.sh packaging/image/*.sh) || status=1
 
     (( status == 0 )) || fail "lint: see above"
     say "Nothing to complain about."
