@@ -8,7 +8,7 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 socat tinyproxy-bin)
 
 # What only some suites have: the AWS CLI, and a stand-in for AWS.
-declare -A SUITE_MORE=([trixie]="awscli python3-moto")
+declare -A SUITE_MORE=([trixie]="awscli python3-moto python3-flask-cors")
 
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials

@@ -29,9 +29,6 @@ static size_t count(const response_t *response, size_t i);
 static int is_own(const char *name);
 static cJSON *header_text(const char *value);
 static int add_body(cJSON *answer, const buffer_t *body);
-static int is_text(const char *s, size_t len);
-static size_t utf8_char(const unsigned char *s, size_t len);
-static void encode_base64(const buffer_t *body, buffer_t *text);
 
 
 /* 0, or -1 if it is larger than Lambda takes or there is no memory. */
@@ -334,84 +331,4 @@ add_body(cJSON *answer, const buffer_t *body)
     buffer_free(&text);
 
     return rc;
-}
-
-
-/* Whether it is UTF-8 without a NUL: then it can stand in JSON as it is. */
-
-static int
-is_text(const char *s, size_t len)
-{
-    size_t                i, n;
-    const unsigned char  *u = (const unsigned char *) s;
-
-    for (i = 0; i < len; i += n) {
-        n = utf8_char(u + i, len - i);
-
-        if (n == 0) {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
-
-/* The length of a character of RFC 3629, 0 if it is none. */
-
-static size_t
-utf8_char(const unsigned char *s, size_t len)
-{
-    size_t                 i, n;
-    unsigned               code;
-    static const unsigned  least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-
-    if (s[0] < 0x80) {
-        return s[0] != 0;
-    }
-
-    n = s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-        : s[0] >= 0xc0 && s[0] < 0xe0 ? 2 : 0;
-
-    if (n == 0 || n > len) {
-        return 0;
-    }
-
-    code = s[0] & (0xff >> (n + 1));
-
-    for (i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-
-        code = code << 6 | (s[i] & 0x3f);
-    }
-
-    return code >= least[n] && code <= 0x10ffff
-           && (code < 0xd800 || code > 0xdfff) ? n : 0;
-}
-
-
-static void
-encode_base64(const buffer_t *body, buffer_t *text)
-{
-    size_t                i, n;
-    unsigned              bits;
-    char                  out[4];
-    static const char     digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                     "abcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char  *u = (const unsigned char *) body->data;
-
-    for (i = 0; i < body->len; i += 3) {
-        n = body->len - i < 3 ? body->len - i : 3;
-        bits = (unsigned) u[i] << 16;
-        bits |= n > 1 ? (unsigned) u[i + 1] << 8 : 0;
-        bits |= n > 2 ? u[i + 2] : 0;
-
-        out[0] = digits[bits >> 18];
-        out[1] = digits[bits >> 12 & 0x3f];
-        out[2] = n > 1 ? digits[bits >> 6 & 0x3f] : '=';
-        out[3] = n > 2 ? digits[bits & 0x3f] : '=';
-        buffer_add(text, out, 4);
-    }
 }

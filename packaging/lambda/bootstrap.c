@@ -66,7 +66,7 @@ main(void)
     invocation_t  invocation;
 
     umask(077);
-    signal(SIGPIPE, SIG_IGN);
+    (void) signal(SIGPIPE, SIG_IGN);
 
     if (start()) {
         return 1;

@@ -8,6 +8,7 @@
  *     answer.c      an HTTP answer becomes an event's answer
  *     http.c        a client of HTTP/1.1 for both
  *     secret.c      secrets that are kept by Secrets Manager or SSM
+ *     text.c        what bytes are, and base64
  *     buffer.c      bytes that grow
  */
 
@@ -81,6 +82,13 @@ void buffer_printf(buffer_t *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void buffer_free(buffer_t *b);
 int buffer_read_file(buffer_t *b, const char *name);
+
+/* text.c: a token of HTTP; a header's value; UTF-8 without a NUL */
+int is_name(const char *s);
+int is_value(const char *s);
+int is_text(const char *s, size_t len);
+int decode_base64(const char *s, buffer_t *b);
+void encode_base64(const buffer_t *body, buffer_t *text);
 
 /* http.c: what failed, or NULL; "until" is in milliseconds, 0 is never */
 const char *http_exchange(const address_t *address, const buffer_t *request,

@@ -49,9 +49,6 @@ static const char *find_host(const cJSON *headers);
 static void add_address(const cJSON *event, int version, buffer_t *b);
 static const char *add_cookies(const cJSON *event, buffer_t *b);
 static const char *add_body(const cJSON *event, buffer_t *b);
-static int decode_base64(const char *s, buffer_t *b);
-static int is_name(const char *s);
-static int is_value(const char *s);
 static int is_hex(char c);
 
 
@@ -627,87 +624,6 @@ add_body(const cJSON *event, buffer_t *b)
 
     buffer_free(&body);
     return failed;
-}
-
-
-/* RFC 4648 section 4, with its padding and without anything else. */
-
-static int
-decode_base64(const char *s, buffer_t *b)
-{
-    size_t             i, len, pad;
-    unsigned           bits;
-    const char        *at;
-    char               out[3];
-    static const char  digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                  "abcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    len = strlen(s);
-
-    if (len % 4) {
-        return -1;
-    }
-
-    pad = 0;
-
-    while (pad < 2 && len > pad && s[len - 1 - pad] == '=') {
-        pad++;
-    }
-
-    bits = 0;
-
-    for (i = 0; i < len; i++) {
-        at = i < len - pad ? strchr(digits, s[i]) : digits;
-
-        if (at == NULL) {
-            return -1;
-        }
-
-        bits = (bits << 6 | (unsigned) (at - digits)) & 0xffffff;
-
-        if (i % 4 == 3) {
-            out[0] = (char) (bits >> 16);
-            out[1] = (char) (bits >> 8 & 0xff);
-            out[2] = (char) (bits & 0xff);
-            buffer_add(b, out, i == len - 1 ? 3 - pad : 3);
-        }
-    }
-
-    return 0;
-}
-
-
-/* A token of RFC 9110 section 5.6.2. */
-
-static int
-is_name(const char *s)
-{
-    if (s == NULL || *s == '\0') {
-        return 0;
-    }
-
-    for ( /* void */ ; *s; s++) {
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z')
-              || (*s >= '0' && *s <= '9') || strchr("!#$%&'*+-.^_`|~", *s)))
-        {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
-
-static int
-is_value(const char *s)
-{
-    for ( /* void */ ; *s; s++) {
-        if (((unsigned char) *s < ' ' && *s != '\t') || *s == 0x7f) {
-            return 0;
-        }
-    }
-
-    return 1;
 }
 
 

@@ -269,7 +269,7 @@ name_length(const char *s)
 
     len = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
 
-    return s[len] == '}' && len < 64 ? len : 0;
+    return len < 64 && s[len] == '}' ? len : 0;
 }
 
 
