@@ -12,13 +12,14 @@ use lib 't/lib';
 
 use Digest::SHA qw(sha256_base64);
 use HTTP::Tiny;
+use IO::Compress::Zip qw(zip);
 use JSON::PP qw(decode_json);
 use POSIX ();
 use Test::More;
 use Token::Daemon;
 use Token::Util qw($ROOT free_port slurp slurp_or_empty spew wait_for work_dir);
 
-plan(tests => 197);
+plan(tests => 198);
 
 my $LAMBDA = "$ROOT/packaging/lambda";
 my $SECRET = q(my-"sec\ret$);
@@ -27,10 +28,14 @@ my %ENVIRONMENT = (CONSUMER_KEY => 'my-key-7', CONSUMER_SECRET => $SECRET,
     AWS_ACCESS_KEY_ID => 'a', AWS_SECRET_ACCESS_KEY => 'b', AWS_REGION => 'eu-west-1',
     AWS_DEFAULT_REGION => undef, AWS_CONFIG_FILE => '/dev/null', ROLE_WAIT => 0);
 my $dir = work_dir();
-my $zip = spew("$dir/token.zip", "PK\0not really a zip");
+my $zip = "$dir/token.zip";
 my @commands = qw(cat cut grep mktemp od rm sed sleep unzip uname);
 
 mkdir "$dir/$_" for qw(bin tmp cwd files);
+
+# a program for another machine, as far as its header goes
+zip(\("\x7fELF" . "\0" x 14 . pack('v', 183) . 'x' x 100) => $zip, Name => 'bootstrap')
+    or die "no zip\n";
 
 
 # All commands that the scripts may start are recorded with their arguments;
@@ -161,6 +166,8 @@ for my $api ('rest', 'url') {
 
     my ($create) = grep { /create-function/ } @{ $got->{aws} };
     like($create, qr/--runtime provided\.al2023 .*--memory-size 256 /, '... with what was asked for');
+    like($create, -x '/usr/bin/unzip' ? qr/--architectures arm64 / : qr/--architectures \S+ /,
+        '... for the machine that the zip is for');
     like(join("\n", @{ $got->{aws} }), qr{--source-arn arn:aws:execute-api:eu-west-1:123456789012:api123/\*/\*/token},
         '... for that API alone');
 
@@ -340,8 +347,6 @@ SKIP: {
     local $ENV{MOTO_PORT} = $port;
     my $server = Token::Daemon->new(port => $port, log => "$dir/moto.log", command => [$python, '-c',
         "from moto.server import main; main(['-H', '127.0.0.1', '-p', '$port'])"])->start;
-
-    spew($zip, slurp_or_empty("$ROOT/build/lambda/token.zip") || "PK\0not really a zip");
 
     my $got = run('create.sh', [@at, '--name', 'one'], %moto);
     my ($api) = $got->{output} =~ m{^https://(\w+)\.execute-api\.eu-west-1\.amazonaws\.com/prod/token$}m;
