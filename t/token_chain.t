@@ -25,7 +25,7 @@ my @names = (body => '{"access_token":"AT-9%d","expires_in":3600}');
 
 my $EXCHANGE = 'token_proxy_grant_type urn:ietf:params:oauth:grant-type:token-exchange';
 my @subject = ($EXCHANGE, 'token_proxy_param subject_token token:/sts');
-my @brief = ('token_proxy_retry_backoff 1s 1s');
+my @brief = ('token_proxy_retry_backoff 4s 4s');
 my @circles = circles();
 my @wrong = wrong();
 my @right = right();
@@ -217,7 +217,7 @@ my $nginx = server();
 
     $got = $nginx->get('/quick');
     is($got->{status}, 503, 'the backoff is that of the first');
-    like($got->{headers}{'retry-after'}, qr/^[12]$/, '... and is told');
+    like($got->{headers}{'retry-after'}, qr/^[1-5]$/, '... and is told');
     is($sts->calls, 1, '... without a call');
 
     my $status = decode_json($nginx->get('/status')->{content})->{zones}{tokens}{endpoints};
@@ -229,7 +229,7 @@ my $nginx = server();
         '... and no call of the second, which is left alone meanwhile');
 
     $sts->answer;
-    ok((wait_for { $nginx->get('/quick_sts')->{status} == 200 } 5), 'it is well again');
+    ok((wait_for { $nginx->get('/quick_sts')->{status} == 200 } 10), 'it is well again');
     is($nginx->get('/quick')->{status}, 200, '... and so is the second at once');
 
     fresh();
