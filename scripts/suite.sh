@@ -16,7 +16,7 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
 # These wait for time, or for a server that others wrote, and not for nginx: the
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
-               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server providers)
+               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server providers run)
 
 
 # suite_tests NAME [ARG...]
