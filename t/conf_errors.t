@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token tests => 397;
+use Token tests => 407;
 use Token::Util qw(slurp);
 
 # Sections of this file:
@@ -829,3 +829,48 @@ qr{\[warn\].*the token travels in clear from "token_proxy_endpoint" "http://192\
 --- error_code: 405
 --- error_log eval
 qr{\[warn\].*"token_proxy_grant_claim" is not used without "token_proxy_grant_type urn:ietf:params:oauth:grant-type:jwt-bearer" and an assertion to sign in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 83: a "return" that keeps callers from a token is a warning
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        return  204;
+    }
+--- error_code: 204
+--- error_log eval
+qr{\[warn\].*"return" in location "/token" answers before "token_proxy" in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 84: ... after a "set" too
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        set     $tried  yes;
+        return  204;
+    }
+--- error_code: 204
+--- error_log eval
+qr{\[warn\].*"return" in location "/token" answers before "token_proxy" in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 85: ... one for some callers is not
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1/token;
+        set  $tried  yes;
+
+        if ($request_method = DELETE) {
+            return  204;
+        }
+    }
+--- error_code: 204
+--- no_error_log
+[warn]
+[emerg]
