@@ -9,7 +9,9 @@ TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
                # clients that t/clients.t asks
                python3-requests python3-aiohttp wrk nghttp2-client
                # an HTTP proxy, without its service, and a tunnel through it
-               socat tinyproxy-bin)
+               socat tinyproxy-bin
+               # Redis and its sentinel, without their services; other clocks
+               redis-tools libfaketime)
 
 
 # Packages that may be had in other ways, and so are asked for only where

@@ -5,7 +5,7 @@
 # What is installed in it. Pages are not tested there, so there is no browser.
 SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 "${PERL_PACKAGES[@]}" nodejs psmisc procps ca-certificates
-                socat tinyproxy-bin)
+                socat tinyproxy-bin valkey-tools libfaketime)
 
 # Where not all tests are run: what most depends on nginx's version.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
@@ -16,7 +16,8 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
 # These wait for time, or for a server that others wrote, and not for nginx: the
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
-               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server providers run)
+               e2e_client_assertion e2e_django_oauth e2e_glewlwyd
+               e2e_oauth2_server providers run)
 
 
 # suite_tests NAME [ARG...]
