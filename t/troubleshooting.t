@@ -50,7 +50,7 @@ for my $file (sources()) {
 
         my ($format) = $call =~ /^\w+\s*\([^"]*?,\s*($text)/s;
 
-        $lines{$format ? said($format) =~ s/%(?:-|\*|\d|\.)*(?:u[izA]|ux|[A-Za-z])/…/gr : "$name: $call"} = $name;
+        $lines{$format ? said($format) =~ s/%(?:-|\*|\d|\.)*(?:u[izA]|ux|[A-Za-z])/…/gr =~ s/(?:…)+/…/gr : "$name: $call"} = $name;
     }
 }
 
@@ -70,7 +70,7 @@ is(scalar(@extra), 0, 'every entry is a line')
 # Known lines of each kind, so that the above sees them.
 ok($lines{$_}, "$_: is seen") for
     'close() "…" failed',
-    'token endpoint "…" answered ……',
+    'token endpoint "…" answered …',
     'environment variable "…" of "…" is not set',
     '"token_proxy_grant_type urn:ietf:params:oauth:grant-type:jwt-bearer" needs "token_proxy_private_key", or "token_proxy_param assertion"';
 
