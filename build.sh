@@ -36,6 +36,12 @@ commands:
                    what is wrong names a seed, which plays it again
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
+  image            build a container image from Debian's packages, without a
+                   registry: build/image/nginx-token.tar (root)
+  lambda [CONF [CA]]
+                   make a zip for AWS Lambda, build/lambda/token.zip, with
+                   packaging/lambda/nginx.conf or CONF, and the system's
+                   authorities or those of CA
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built: the directory below, if build.sh made
@@ -80,6 +86,10 @@ fail() {
 . "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/deb.sh
 . "$ROOT/scripts/deb.sh"
+# shellcheck source=scripts/image.sh
+. "$ROOT/scripts/image.sh"
+# shellcheck source=scripts/lambda.sh
+. "$ROOT/scripts/lambda.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -198,7 +208,7 @@ if [[ $COMMAND == run ]] && (( ${#ARGS[@]} )); then
     fail "run takes no argument ${ARGS[0]}: its settings are variables, as in PORT=9090 ./build.sh run"
 fi
 
-if [[ $COMMAND != @(|test|fuzz) ]] && (( ${#ARGS[@]} )); then
+if [[ $COMMAND != @(|test|fuzz|lambda) ]] && (( ${#ARGS[@]} )); then
     fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
 fi
 
@@ -218,6 +228,8 @@ case ${COMMAND:-build} in
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
+    image)      build_image ;;
+    lambda)     build_lambda "${ARGS[@]}" ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -26,8 +26,8 @@ fail() {
 }
 
 
-# shellcheck source=dotenv.sh
-. "$demo/dotenv.sh"
+# shellcheck source=scripts/dotenv.sh
+. "$demo/../scripts/dotenv.sh"
 
 
 # One file is read, and not a mixture of two.

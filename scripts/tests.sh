@@ -9,7 +9,7 @@ run_tests() {
     files=(t/*.t)
     [[ ! $VARIANT ]] || mapfile -t files < <(variant_tests)
 
-    build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}"
+    build "${TEST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${LAMBDA_PACKAGES[@]}"
     need_test_nginx
     npm_ci "$ROOT/t" || say "npm has not installed them: tests that need them are skipped."
     fetch_glewlwyd || say "There is no glewlwyd: tests that need it are skipped."

@@ -112,7 +112,7 @@ for my $case (@VALUES) {
     my $name = '.env: ' . $case->{line} =~ s/\n/\\n/gr =~ s/\r/\\r/gr =~ s/[^ -~]//gr;
     my $file = spew("$dir/.env", $case->{line});
     my $npm = shift @npm;
-    my ($status, $output) = run($dir, {}, 'bash', '-euc', $read, "$ROOT/demo/dotenv.sh", $file);
+    my ($status, $output) = run($dir, {}, 'bash', '-euc', $read, "$ROOT/scripts/dotenv.sh", $file);
 
     if ($case->{wrong}) {
         is("$status $output", "1 $file, $case->{wrong}", "$name: an error with its line");

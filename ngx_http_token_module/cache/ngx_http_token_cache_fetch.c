@@ -174,6 +174,7 @@ ngx_http_token_cache_fetch_shared(ngx_http_token_share_t *share)
     default: /* NGX_HTTP_TOKEN_SHARE_FETCH */
 
         cfetch->start = ngx_http_token_now();
+        cfetch->lead = ngx_http_token_lead(cfetch->start);
 
         ngx_http_token_chain_start(fetch, &cfetch->request, &cfetch->start,
                                    cfetch->get);

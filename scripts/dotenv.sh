@@ -1,4 +1,4 @@
-# Sourced by run.sh: reads .env.
+# Sourced: reads .env, for the demo and for packaging/lambda.
 # shellcheck shell=bash
 #
 # Values are as npm's dotenv reads them, but for two things. A "#" begins a
