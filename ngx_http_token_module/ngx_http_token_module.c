@@ -435,7 +435,9 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_chain_init_locations(cf) != NGX_CONF_OK
+        || ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -534,6 +536,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
+    ngx_log_error(NGX_LOG_INFO, cycle->log, 0,
+                  "ngx_http_token_module " NGX_HTTP_TOKEN_VERSION);
+
     ngx_http_token_environment_debug_off(cycle);
 
     ngx_http_token_configured = ngx_http_token_now();

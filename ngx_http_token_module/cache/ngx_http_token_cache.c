@@ -66,6 +66,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     now = ngx_http_token_now();
 
+    ngx_http_token_node_age(tn, now);
+
     ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
 
     if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE || lookup->renew) {
@@ -288,13 +290,14 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 /*
  * Whether a fetch failed in this worker, before the endpoint was called: for
- * want of memory, or of a connection, which is a 500 without an answer.
+ * want of memory, of a connection, which is a 500 without an answer, or of
+ * another location's token.
  */
 
 static ngx_uint_t
 ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL || fetch->uncalled) {
         return 1;
     }
 
@@ -329,6 +332,16 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
 
     if (tn && fetch->outcome != NGX_HTTP_TOKEN_OK && !local) {
         ngx_http_token_node_fail(tn, fetch);
+    }
+
+    if (tn && fetch->uncalled) {
+
+        /* who waits for a token, tries again; renewals are not that urgent */
+
+        tn->failures = 0;
+        tn->retry_at = ngx_http_token_now()
+                       + fetch->request->tlcf->cache.backoff_min;
+        tn->configured = ngx_http_token_configured;
     }
 
     if (fetch->outcome == NGX_HTTP_TOKEN_OK && !late) {
@@ -485,6 +498,8 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
         now = ngx_http_token_now();
 
+        ngx_http_token_node_age(tn, now);
+
         if (ngx_http_token_node_use_before(tn, now)) {
             *dropped = NGX_HTTP_TOKEN_USES_BEFORE;
 
@@ -586,6 +601,8 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
         next = tn->retry_at;
 
     } else {
+        ngx_http_token_node_age(tn, now);
+
         ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
 
         if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {

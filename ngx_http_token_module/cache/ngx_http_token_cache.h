@@ -26,6 +26,13 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_LEASE_TIME    2000
 #define NGX_HTTP_TOKEN_LEASE_EXTEND  500
 
+/*
+ * The wall clock may be set forward so far, in milliseconds, before it is taken
+ * for time that the other clock has missed: in a snapshot that was restored.
+ */
+
+#define NGX_HTTP_TOKEN_CLOCK_STEP    5000
+
 /* how often token_proxy_cache_bypass renews a token, in milliseconds */
 
 #define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
@@ -58,6 +65,7 @@ typedef struct {
     ngx_http_token_time_t           asked;    /* time of the token request */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           renew_at; /* ahead of its expiry */
+    ngx_http_token_time_t           lead;     /* of the wall clock, then */
     ngx_uint_t                      serial;   /* no other token has it */
     uint64_t                        shared;   /* its serial in the store, 0
                                                  if it is not from there */
@@ -237,6 +245,16 @@ void ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
 
 ngx_http_token_time_t ngx_http_token_now(void);
 
+/* How far the wall clock is ahead of the other one. */
+ngx_http_token_time_t ngx_http_token_lead(ngx_http_token_time_t now);
+
+/*
+ * How much time has passed by the wall clock alone since it had that lead: 0 if
+ * it was set back, or forward by a few seconds.
+ */
+ngx_http_token_time_t ngx_http_token_missed(ngx_http_token_time_t lead,
+    ngx_http_token_time_t now);
+
 /* Of a clock that only goes forward, for short times. */
 int64_t ngx_http_token_microseconds(void);
 
@@ -259,6 +277,13 @@ ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
 ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
     ngx_http_token_stored_t *stored);
+
+/*
+ * Makes the tokens of an entry older by what the clock has missed, so that they
+ * stay so if the wall clock is set back.
+ */
+void ngx_http_token_node_age(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now);
 
 /* Overwrites the tokens of an entry and frees them. */
 void ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
@@ -292,6 +317,10 @@ ngx_uint_t ngx_http_token_node_backoff(ngx_http_token_node_t *tn,
 ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members,
     ngx_http_token_time_t start, int64_t lifetime);
+
+/* Makes a token older by what the clock has missed. */
+void ngx_http_token_stored_age(ngx_http_token_stored_t *stored,
+    ngx_http_token_time_t now);
 
 /* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_stored_body(ngx_http_request_t *r,
@@ -480,6 +509,24 @@ ngx_int_t ngx_http_token_wait_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_chain.c */
+
+/* ngx_http_token_get(), which uses what is below it: so it is handed down */
+
+typedef ngx_http_token_result_t *(*ngx_http_token_get_pt)(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc);
+
+/*
+ * As ngx_http_token_fetch_start(), when the tokens of other locations are there
+ * that the request needs.  Sets *start, if that is not NULL, to the time of the
+ * call, if it has waited for them.
+ */
+void ngx_http_token_chain_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request, ngx_http_token_time_t *start,
+    ngx_http_token_get_pt get);
+
+
 /* ngx_http_token_cache_fetch.c */
 
 /*
@@ -487,7 +534,7 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * wakes the requests that wait, also if it cannot be started.
  */
 void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
-    u_char *digest, uint64_t lease, ngx_log_t *log);
+    u_char *digest, uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get);
 
 
 /* The same for a fetch that could not be made. */

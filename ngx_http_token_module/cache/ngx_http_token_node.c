@@ -238,6 +238,19 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
 
 void
+ngx_http_token_node_age(ngx_http_token_node_t *tn, ngx_http_token_time_t now)
+{
+    if (tn->stored) {
+        ngx_http_token_stored_age(tn->stored, now);
+    }
+
+    if (tn->other) {
+        ngx_http_token_stored_age(tn->other, now);
+    }
+}
+
+
+void
 ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
     ngx_http_token_node_t *tn)
 {

@@ -113,6 +113,10 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
 {
     ngx_uint_t  i;
 
+    if (fetch->uncalled) {
+        return;
+    }
+
     endpoint->outcomes[fetch->outcome]++;
     endpoint->retries += fetch->tried_other;
     endpoint->duration += fetch->upstream_time;

@@ -198,6 +198,8 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
             state->fetching++;
         }
 
+        ngx_http_token_node_age(tn, view->now);
+
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 
@@ -253,7 +255,8 @@ ngx_http_token_status_json(u_char *p, u_char *last,
     ngx_uint_t              i, e;
     ngx_http_token_view_t  *view;
 
-    p = ngx_slprintf(p, last, "{\"zones\":{");
+    p = ngx_slprintf(p, last, "{\"version\":\"" NGX_HTTP_TOKEN_VERSION "\","
+                     "\"zones\":{");
 
     for (i = 0; i < n; i++) {
         view = &views[i];

@@ -72,6 +72,9 @@ ngx_int_t ngx_http_token_paths_add(ngx_http_token_paths_t *paths,
 uintptr_t ngx_http_token_json_pair(u_char *dst, ngx_str_t *name,
     ngx_str_t *value);
 
+/* Whether a parameter is one of an array in JSON: its name ends with "[]". */
+ngx_uint_t ngx_http_token_is_list(ngx_str_t *name);
+
 /* Makes an object of a form's parameters.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_form_json(ngx_pool_t *pool, ngx_str_t *text,
     ngx_str_t *json);
