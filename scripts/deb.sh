@@ -1,7 +1,7 @@
 # Sourced by build.sh: a Debian package for the installed nginx.
 # shellcheck shell=bash
 
-DEB_PACKAGES=(dpkg-dev debhelper nginx-dev libssl-dev lintian)
+DEB_PACKAGES=(build-essential debhelper nginx-dev libssl-dev lintian)
 
 
 module_version() {
