@@ -337,7 +337,7 @@ SKIP: {
     my ($aws) = grep { -x } $ENV{TEST_MOTO_PYTHON} ? map { "$_/aws" } split /:/, $ENV{PATH} : '/usr/bin/aws';
 
     skip("moto or the AWS CLI is missing: Debian's awscli and python3-moto are from trixie on", 30)
-        if !$aws || system("$python -c 'import moto.server' > /dev/null 2>&1");
+        if !$aws || system("$python -c 'import moto.server, moto.apigateway.models' > /dev/null 2>&1");
 
     my $port = free_port();
     my %moto = (REAL_AWS => $aws, AWS_EC2_METADATA_DISABLED => 'true');
