@@ -36,6 +36,8 @@ commands:
                    make a zip for AWS Lambda, build/lambda/token.zip, with
                    packaging/lambda/nginx.conf or CONF, and the system's
                    authorities or those of CA
+  image            build a container image from Debian's packages, without a
+                   registry: build/image/nginx-token.tar (root)
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
@@ -81,6 +83,8 @@ fail() {
 . "$ROOT/scripts/deb.sh"
 # shellcheck source=scripts/lambda.sh
 . "$ROOT/scripts/lambda.sh"
+# shellcheck source=scripts/image.sh
+. "$ROOT/scripts/image.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -190,6 +194,7 @@ case ${COMMAND:-build} in
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
     lambda)     build_lambda "${ARGS[@]}" ;;
+    image)      build_image ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -11,7 +11,9 @@ TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
                # a sandbox, and what is in a zip
                bubblewrap unzip
                # an HTTP proxy, without its service, and a tunnel through it
-               socat tinyproxy-bin)
+               socat tinyproxy-bin
+               # Redis and its sentinel, without their services; other clocks
+               redis-tools libfaketime)
 
 
 # Packages that may be had in other ways, and so are asked for only where

@@ -5,7 +5,7 @@
 # What is installed in it. Pages are not tested there, so there is no browser.
 SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 "${PERL_PACKAGES[@]}" nodejs psmisc procps ca-certificates
-                socat tinyproxy-bin)
+                socat tinyproxy-bin valkey-tools libfaketime)
 
 # What only some suites have: the AWS CLI, and a stand-in for AWS with what its
 # server needs.
@@ -23,7 +23,8 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
 # These wait for time, or for a server that others wrote, and not for nginx: the
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
-               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server providers)
+               e2e_client_assertion e2e_django_oauth e2e_glewlwyd
+               e2e_oauth2_server kubernetes providers)
 
 
 # suite_tests NAME [ARG...]
@@ -68,7 +69,7 @@ suite_tests() {
         ./build.sh build
         export TEST_NGINX_BINARY=/usr/sbin/nginx TEST_NGINX_WORK=/src/build/tests
         export TEST_NGINX_LOAD_MODULES=/src/build/ngx_http_token_module.so
-        exec prove "$@"
+        exec scripts/prove.sh "$@"
     ' "$@"
 }
 

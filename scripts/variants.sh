@@ -46,7 +46,7 @@ variant_flags() {
 variant_tests() {
     case $VARIANT in
         valgrind)   printf 't/%s.t\n' "${VALGRIND_TESTS[@]}" ;;
-        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev 'browser|callers|clients|lambda|load_http2|e2e_[dg]|e2e_oauth2|providers') ;;
+        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev 'browser|callers|clients|lambda|load_http2|e2e_[dg]|e2e_oauth2|e2e_client_assertion|kubernetes|providers') ;;
     esac
 }
 
