@@ -37,8 +37,8 @@ lint() {
             FILE -- -std=gnu99 -D_GNU_SOURCE 2> /dev/null || status=1
 
     say "shellcheck"
-    (cd "$ROOT" && shellcheck -x -S warning build.sh .ci/run demo/run.sh bench/*.sh packaging/image/*.sh \
-        packaging/lambda/*.sh) || status=1
+    (cd "$ROOT" && shellcheck -x -S warning build.sh .ci/run demo/run.sh bench/*.sh \
+        packaging/image/*.sh packaging/lambda/*.sh) || status=1
 
     (( status == 0 )) || fail "lint: see above"
     say "Nothing to complain about."

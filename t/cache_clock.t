@@ -8,20 +8,21 @@ use lib 't/lib';
 
 use Test::More;
 use HTTP::Date qw(str2time);
+use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Client;
 use Token::Clock;
 use Token::Endpoint;
 use Token::Server;
-use Token::Util qw(wait_for);
+use Token::Util qw(spew wait_for);
 
 my $YEARS = 30 * 365 * 86400;
 
 my $clock = Token::Clock->new;
 
 plan(skip_all => 'no compiler, for a clock that can be set') if !$clock;
-plan(tests => 49);
+plan(tests => 51);
 
 my $endpoint = Token::Endpoint->new;
 my $warm = Token::Endpoint->new;
@@ -39,6 +40,9 @@ my $nginx = Token::Server->new(
         location('warm', $warm->url, 'token_proxy_cache_warm on'),
         'location = /api { token_proxy_bearer /half; proxy_pass '
             . $endpoint->url('/api') . '; }',
+        location('file', $endpoint->url, 'token_proxy_cache off',
+            'token_proxy_client_secret file:@DIR@/$arg_file',
+            'token_proxy_file_valid 1h'),
         'location = /status { token_proxy_status; access_log off; }'),
 )->start;
 
@@ -223,6 +227,30 @@ for my $case (['forward', 7200], ['back', -7200]) {
 }
 
 
+# a file that is read for a request, and kept for a while
+{
+    my $files = $nginx->dir;
+    my $secrets = sub {
+        my %sent;
+
+        for (1 .. 10) {
+            $nginx->get('/file?file=tenant');
+            $sent{ decode_base64(sent() =~ s/^Basic //r) }++;
+        }
+
+        return \%sent;
+    };
+
+    chmod 0600, spew("$files/tenant", 'first');
+    is_deeply($secrets->(), { 'my-key:first' => 10 }, 'a secret of a tenant');
+    spew("$files/tenant", 'second');
+    $clock->set(-7200);
+    is_deeply($secrets->(), { 'my-key:second' => 10 },
+        '... is read again when the clock is set back');
+    $clock->set(0);
+}
+
+
 # without a caller
 {
     # it may have been renewed while the clock was ahead in the cases before
@@ -272,7 +300,7 @@ sub seen {
 sub left { return member($nginx->get($_[0]), 'expires_in') }
 
 
-# The token that the API was sent.
+# What the last one was sent, an API or the endpoint.
 sub sent {
     my ($header) = ($endpoint->requests)[-1] =~ /^Authorization: (.*)\r$/m;
 

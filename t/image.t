@@ -22,6 +22,7 @@ use Token::Util qw($ROOT end_child free_port slurp slurp_or_empty spew
 
 my $USER = 10001;
 my $LIMIT = 120;
+my $ENTRYPOINT = '/usr/lib/token/entrypoint.sh';
 
 # What may not get into the configuration. The message names the variable and
 # does not show the value.
@@ -77,7 +78,7 @@ my $root = "$build/image/root";
 
     is($config->{User}, "$USER:$USER", 'an unprivileged user, by its number');
     is($config->{StopSignal}, 'SIGQUIT', 'it ends when requests have');
-    is_deeply($config->{Entrypoint}, ['/usr/lib/token/entrypoint.sh'], 'its entrypoint');
+    is_deeply($config->{Entrypoint}, [$ENTRYPOINT], 'its entrypoint');
     is_deeply($config->{Healthcheck}{Test}, [CMD => '/usr/lib/token/health.sh'],
         'a health check');
     is_deeply([sort keys %{ $config->{ExposedPorts} }], ['8080/tcp', '8081/tcp'],
@@ -331,16 +332,18 @@ sub sandbox {
         map({ ('--ro-bind', $mounts->{$_}, $_) } sort keys %$mounts),
         'setpriv', "--reuid=$USER", "--regid=$USER", '--clear-groups',
         '--inh-caps=-all', '--bounding-set=-all',
-        @command ? @command : '/usr/lib/token/entrypoint.sh');
+        @command ? @command : $ENTRYPOINT);
 }
 
 
-# What a command says, with its status in $?.
+# What a command says, with its status in $?. An nginx that starts, and should
+# not, is ended.
 sub in_image {
     my ($environment, @command) = @_;
 
     open my $out, '-|', 'sh', '-c', 'exec "$@" 2>&1', 'sh',
-        sandbox($environment, { '/run/secrets' => $secrets }, @command) or die "bwrap: $!\n";
+        sandbox($environment, { '/run/secrets' => $secrets }, 'timeout', '20',
+            @command ? @command : $ENTRYPOINT) or die "bwrap: $!\n";
     local $/;
     my $text = <$out> // '';
     close $out;

@@ -131,7 +131,8 @@ ngx_http_token_value_env(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     if (env == NULL) {
         ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "environment variable \"%V\" of \"%V\" is not set",
+                           "environment variable \"%V\" of \"%V\" is not set: "
+                           "a command by hand needs it as the service does",
                            name, directive);
         return NGX_CONF_ERROR;
     }
