@@ -34,6 +34,10 @@ commands:
                    installed nginx: it is in build/deb/
   image            build a container image from Debian's packages, without a
                    registry: build/image/nginx-token.tar (root)
+  lambda [CONF [CA]]
+                   make a zip for AWS Lambda, build/lambda/token.zip, with
+                   packaging/lambda/nginx.conf or CONF, and the system's
+                   authorities or those of CA
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
   clean            remove what was built
@@ -79,6 +83,8 @@ fail() {
 . "$ROOT/scripts/deb.sh"
 # shellcheck source=scripts/image.sh
 . "$ROOT/scripts/image.sh"
+# shellcheck source=scripts/lambda.sh
+. "$ROOT/scripts/lambda.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -169,7 +175,7 @@ while (( $# )); do
     shift
 done
 
-if [[ $COMMAND != @(|test|run|fuzz) ]] && (( ${#ARGS[@]} )); then
+if [[ $COMMAND != @(|test|run|fuzz|lambda) ]] && (( ${#ARGS[@]} )); then
     fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
 fi
 
@@ -188,6 +194,7 @@ case ${COMMAND:-build} in
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
     image)      build_image ;;
+    lambda)     build_lambda "${ARGS[@]}" ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -24,36 +24,8 @@ fail() {
 }
 
 
-# The way dotenv reads it; what the environment has set stays.
-read_env_file() {
-    local LC_ALL=C names='' name line value
-
-    for name in CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT PORT; do
-        [[ -v $name ]] || names+=${names:+|}$name
-    done
-
-    [[ $names && -f .env ]] || return 0
-
-    while IFS= read -r line || [[ $line ]]; do
-        line=${line#$'\xEF\xBB\xBF'}
-        [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?($names)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
-            continue
-        name=${BASH_REMATCH[2]}
-        value=${BASH_REMATCH[3]}
-
-        if [[ $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ ||
-              $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ ||
-              $value =~ ^\`([^\`]*)\`[[:space:]]*(#.*)?$ ]]
-        then
-            value=${BASH_REMATCH[1]}
-        else
-            value=${value%%#*}
-            value=${value%"${value##*[![:space:]]}"}
-        fi
-
-        printf -v "$name" %s "$value"
-    done < .env
-}
+# shellcheck source=scripts/dotenv.sh
+. "$demo/../scripts/dotenv.sh"
 
 
 # All three or none: half a set is a mistake, and not the stand-in.
@@ -170,7 +142,7 @@ clean_up() {
 }
 
 
-read_env_file
+read_env_file CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT PORT
 PORT=${PORT:-8080}
 stand_in=
 

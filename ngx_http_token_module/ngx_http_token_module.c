@@ -14,6 +14,7 @@ static ngx_int_t ngx_http_token_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_token_module_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_process_init(ngx_cycle_t *cycle);
+static void ngx_http_token_process_exit(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_token_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_token_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
     ngx_http_handler_pt handler);
@@ -207,8 +208,15 @@ static ngx_command_t  ngx_http_token_commands[] = {
       NULL },
 
     { ngx_string("token_proxy_cache_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
       ngx_http_token_set_cache_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("token_proxy_cache_store"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_token_set_cache_store,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -368,7 +376,7 @@ ngx_module_t  ngx_http_token_module = {
     ngx_http_token_process_init,           /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    ngx_http_token_files_done,             /* exit process */
+    ngx_http_token_process_exit,           /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -416,6 +424,10 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    if (ngx_http_token_store_init(cf, tmcf) != NGX_CONF_OK) {
+        return NGX_ERROR;
+    }
+
     if (!tmcf->used) {
 
         /* the module is loaded, but not used: nothing changes */
@@ -423,7 +435,9 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_chain_init_locations(cf) != NGX_CONF_OK
+        || ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -528,6 +542,10 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 
     ngx_http_token_warm_init_module();
 
+    if (ngx_http_token_store_init_scripts() != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_wait_init_module(cycle);
 }
 
@@ -541,7 +559,19 @@ ngx_http_token_process_init(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    if (ngx_http_token_store_init_process(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_token_warm_init_process(cycle);
+}
+
+
+static void
+ngx_http_token_process_exit(ngx_cycle_t *cycle)
+{
+    ngx_http_token_store_exit_process(cycle);
+    ngx_http_token_files_done(cycle);
 }
 
 

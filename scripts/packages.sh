@@ -8,8 +8,12 @@ PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
 TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
                # clients that t/clients.t asks
                python3-requests python3-aiohttp wrk nghttp2-client
+               # a sandbox, and what is in a zip
+               bubblewrap unzip
                # an HTTP proxy, without its service, and a tunnel through it
-               socat tinyproxy-bin)
+               socat tinyproxy-bin
+               # Redis and its sentinel, without their services; other clocks
+               redis-tools libfaketime)
 
 
 # Packages that may be had in other ways, and so are asked for only where

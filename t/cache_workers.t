@@ -212,7 +212,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     $endpoint->reset;
     $endpoint->answer();
-    $endpoint->next({ %$answer, delay => 1 });
+    $endpoint->next({ %$answer, delay => 2 });
 
     my $client = Token::Client->new($nginx->port);
 

@@ -66,6 +66,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     now = ngx_http_token_now();
 
+    ngx_http_token_node_age(tn, now);
+
     ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
 
     if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE || lookup->renew) {
@@ -288,13 +290,14 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 /*
  * Whether a fetch failed in this worker, before the endpoint was called: for
- * want of memory, or of a connection, which is a 500 without an answer.
+ * want of memory, of a connection, which is a 500 without an answer, or of
+ * another location's token.
  */
 
 static ngx_uint_t
 ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL || fetch->uncalled) {
         return 1;
     }
 
@@ -331,6 +334,16 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
         ngx_http_token_node_fail(tn, fetch);
     }
 
+    if (tn && fetch->uncalled) {
+
+        /* who waits for a token, tries again; renewals are not that urgent */
+
+        tn->failures = 0;
+        tn->retry_at = ngx_http_token_now()
+                       + fetch->request->tlcf->cache.backoff_min;
+        tn->configured = ngx_http_token_configured;
+    }
+
     if (fetch->outcome == NGX_HTTP_TOKEN_OK && !late) {
 
         if (tn == NULL && stored) {
@@ -342,10 +355,15 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
         }
     }
 
-    ngx_http_token_stats_fetch(&sh->endpoints[tn ? tn->endpoint
+    if (fetch->taken) {
+        sh->store.taken += (fetch->outcome == NGX_HTTP_TOKEN_OK);
+
+    } else {
+        ngx_http_token_stats_fetch(&sh->endpoints[tn ? tn->endpoint
                                    : ngx_http_token_stats_endpoint(sh,
                                                                  endpoint)],
-                               fetch);
+                                   fetch);
+    }
 
     ngx_http_token_zone_unlock(zone, sh);
 
@@ -440,6 +458,13 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     backoff = ngx_max(backoff, (ngx_msec_t) fetch->retry_after * 1000);
     backoff = ngx_min(backoff, max);
 
+    /* another machine has chosen it */
+
+    if (fetch->taken) {
+        backoff = fetch->backoff;
+    }
+
+    fetch->backoff = backoff;
     fetch->retry_after = ngx_min(fetch->retry_after,
                                  (time_t) ((max + 999) / 1000));
 
@@ -454,12 +479,15 @@ ngx_uint_t
 ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     ngx_uint_t serial, ngx_msec_t min, ngx_uint_t *dropped)
 {
+    u_char                   name[NGX_HTTP_TOKEN_DIGEST_LEN];
+    uint64_t                 shared;
     ngx_uint_t               another;
     ngx_http_token_node_t   *tn;
     ngx_http_token_time_t    now;
     ngx_http_token_shctx_t  *sh;
 
     another = 1;
+    shared = 0;
     *dropped = 0;
 
     sh = ngx_http_token_zone_lock(zone);
@@ -469,6 +497,8 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     if (tn && tn->stored && tn->stored->serial == serial) {
 
         now = ngx_http_token_now();
+
+        ngx_http_token_node_age(tn, now);
 
         if (ngx_http_token_node_use_before(tn, now)) {
             *dropped = NGX_HTTP_TOKEN_USES_BEFORE;
@@ -481,6 +511,9 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
             another = 0;
 
         } else {
+            shared = tn->stored->shared;
+            ngx_memcpy(name, tn->stored->name, NGX_HTTP_TOKEN_DIGEST_LEN);
+
             ngx_http_token_node_free_tokens(zone, tn);
 
             tn->dropped = now;
@@ -490,6 +523,10 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
     }
 
     ngx_http_token_zone_unlock(zone, sh);
+
+    if (shared && zone->store) {
+        ngx_http_token_share_drop(zone, name, shared);
+    }
 
     return another;
 }
@@ -564,6 +601,8 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
         next = tn->retry_at;
 
     } else {
+        ngx_http_token_node_age(tn, now);
+
         ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
 
         if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {
@@ -651,4 +690,23 @@ ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
     }
 
     ngx_http_token_zone_unlock(zone, sh);
+}
+
+
+uint64_t
+ngx_http_token_cache_shared(ngx_http_token_zone_t *zone, u_char *digest)
+{
+    uint64_t                 shared;
+    ngx_http_token_node_t   *tn;
+    ngx_http_token_shctx_t  *sh;
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    tn = ngx_http_token_node_find(sh, digest);
+
+    shared = tn ? tn->shared : 0;
+
+    ngx_http_token_zone_unlock(zone, sh);
+
+    return shared;
 }

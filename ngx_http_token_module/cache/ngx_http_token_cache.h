@@ -26,6 +26,13 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_LEASE_TIME    2000
 #define NGX_HTTP_TOKEN_LEASE_EXTEND  500
 
+/*
+ * The wall clock may be set forward so far, in milliseconds, before it is taken
+ * for time that the other clock has missed: in a snapshot that was restored.
+ */
+
+#define NGX_HTTP_TOKEN_CLOCK_STEP    5000
+
 /* how often token_proxy_cache_bypass renews a token, in milliseconds */
 
 #define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
@@ -58,7 +65,11 @@ typedef struct {
     ngx_http_token_time_t           asked;    /* time of the token request */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           renew_at; /* ahead of its expiry */
+    ngx_http_token_time_t           lead;     /* of the wall clock, then */
     ngx_uint_t                      serial;   /* no other token has it */
+    uint64_t                        shared;   /* its serial in the store, 0
+                                                 if it is not from there */
+    u_char                          name[NGX_HTTP_TOKEN_DIGEST_LEN]; /* of it */
     uint32_t                        fields;   /* hash of the body's fields */
     uint32_t                        body_len;
     uint32_t                        expires_in_pos; /* of the value in the */
@@ -93,6 +104,23 @@ typedef struct {
 } ngx_http_token_endpoint_t;
 
 
+/* counts of the store that machines share, and what was known of it last */
+
+#define NGX_HTTP_TOKEN_STORE_NOT_KNOWN  0
+#define NGX_HTTP_TOKEN_STORE_IS_DOWN    1
+#define NGX_HTTP_TOKEN_STORE_IS_UP      2
+
+
+typedef struct {
+    ngx_uint_t                      state;
+    ngx_uint_t                      commands;
+    ngx_uint_t                      errors;
+    ngx_uint_t                      taken;    /* tokens, from other machines */
+    ngx_uint_t                      buckets[NGX_HTTP_TOKEN_BUCKETS];
+    uint64_t                        duration; /* of all commands, usec */
+} ngx_http_token_store_stats_t;
+
+
 /* an entry of the zone: one token request, whether it has a token or not */
 
 typedef struct {
@@ -105,6 +133,8 @@ typedef struct {
     ngx_http_token_time_t           asked;    /* of the last token, even if
                                                  it has been removed */
     ngx_uint_t                      endpoint; /* index of its counts */
+    uint64_t                        shared;   /* serial in the store of the
+                                                 last token from there */
 
     /* the lease of the fetch that goes on, and when it ends */
 
@@ -139,6 +169,7 @@ typedef struct {
     ngx_atomic_t                    changing;  /* set while it is locked */
     ngx_uint_t                      entries;
     ngx_uint_t                      evictions;
+    ngx_http_token_store_stats_t    store;
 
     /* the last one counts for all endpoints that have none of their own */
 
@@ -151,6 +182,8 @@ typedef struct {
     ngx_slab_pool_t                *shpool;
     ngx_cycle_t                    *cycle;
     ngx_uint_t                      keep_other;  /* for token_proxy_bearer */
+    ngx_http_token_store_t         *store;       /* or NULL */
+    ngx_uint_t                      store_off;   /* store=off */
 } ngx_http_token_zone_t;
 
 
@@ -211,6 +244,19 @@ void ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
 
 ngx_http_token_time_t ngx_http_token_now(void);
 
+/* How far the wall clock is ahead of the other one. */
+ngx_http_token_time_t ngx_http_token_lead(ngx_http_token_time_t now);
+
+/*
+ * How much time has passed by the wall clock alone since it had that lead: 0 if
+ * it was set back, or forward by a few seconds.
+ */
+ngx_http_token_time_t ngx_http_token_missed(ngx_http_token_time_t lead,
+    ngx_http_token_time_t now);
+
+/* Of a clock that only goes forward, for short times. */
+int64_t ngx_http_token_microseconds(void);
+
 /* ngx_http_token_node.c */
 
 ngx_http_token_node_t *ngx_http_token_node_find(ngx_http_token_shctx_t *sh,
@@ -230,6 +276,13 @@ ngx_http_token_node_t *ngx_http_token_node_get(ngx_http_token_zone_t *zone,
 ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
     ngx_http_token_stored_t *stored);
+
+/*
+ * Makes the tokens of an entry older by what the clock has missed, so that they
+ * stay so if the wall clock is set back.
+ */
+void ngx_http_token_node_age(ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now);
 
 /* Overwrites the tokens of an entry and frees them. */
 void ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
@@ -264,6 +317,10 @@ ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members,
     ngx_http_token_time_t start, int64_t lifetime);
 
+/* Makes a token older by what the clock has missed. */
+void ngx_http_token_stored_age(ngx_http_token_stored_t *stored,
+    ngx_http_token_time_t now);
+
 /* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_stored_body(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
@@ -289,6 +346,22 @@ extern char  *ngx_http_token_outcome_names[];
 
 /* The upper bounds of the buckets in milliseconds; the last one has none. */
 extern ngx_msec_t  ngx_http_token_stats_bounds[];
+
+
+/* Sets what is known of the store.  Returns what was known before. */
+ngx_uint_t ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
+    ngx_uint_t state);
+
+/* Counts a command that has ended with NGX_OK or not, after so many usec. */
+void ngx_http_token_stats_store(ngx_http_token_zone_t *zone, ngx_int_t rc,
+    int64_t duration);
+
+extern ngx_uint_t  ngx_http_token_stats_store_bounds[];
+
+
+/* the store: see ngx_http_token_store.h */
+
+#include "ngx_http_token_store.h"
 
 
 /* ngx_http_token_cache.c */
@@ -334,6 +407,10 @@ ngx_uint_t ngx_http_token_cache_drop(ngx_http_token_zone_t *zone,
  */
 ngx_msec_t ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
     uint64_t *lease);
+
+/* The serial in the store of the last token from there, or 0. */
+uint64_t ngx_http_token_cache_shared(ngx_http_token_zone_t *zone,
+    u_char *digest);
 
 /* Sets which of two secrets was good for the last token of an entry. */
 void ngx_http_token_cache_secret(ngx_http_token_zone_t *zone, u_char *digest,
@@ -428,6 +505,24 @@ ngx_int_t ngx_http_token_wait_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_chain.c */
+
+/* ngx_http_token_get(), which uses what is below it: so it is handed down */
+
+typedef ngx_http_token_result_t *(*ngx_http_token_get_pt)(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc);
+
+/*
+ * As ngx_http_token_fetch_start(), when the tokens of other locations are there
+ * that the request needs.  Sets *start, if that is not NULL, to the time of the
+ * call, if it has waited for them.
+ */
+void ngx_http_token_chain_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request, ngx_http_token_time_t *start,
+    ngx_http_token_get_pt get);
+
+
 /* ngx_http_token_cache_fetch.c */
 
 /*
@@ -435,7 +530,7 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * wakes the requests that wait, also if it cannot be started.
  */
 void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
-    u_char *digest, uint64_t lease, ngx_log_t *log);
+    u_char *digest, uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get);
 
 
 /* The same for a fetch that could not be made. */

@@ -17,29 +17,39 @@ typedef struct {
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     uint64_t                        lease;
     ngx_http_token_time_t           start;
+    ngx_http_token_time_t           lead;       /* of the wall clock, then */
     ngx_event_t                     extension;  /* of the lease */
     ngx_uint_t                      lost;       /* it has run out */
+    ngx_http_token_share_t         *share;      /* in the store, or NULL */
+    ngx_http_token_get_pt           get;
 } ngx_http_token_cache_fetch_t;
 
 
 static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
     ngx_http_token_request_t *request, ngx_log_t *log);
-static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
+static void ngx_http_token_cache_fetch_shared(ngx_http_token_share_t *share);
+static void ngx_http_token_cache_fetch_taken(
+    ngx_http_token_cache_fetch_t *cfetch);
+static void ngx_http_token_cache_fetch_failure(
+    ngx_http_token_cache_fetch_t *cfetch);
 static void ngx_http_token_cache_fetch_extend(ngx_event_t *ev);
 static void ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch);
 static ngx_http_token_stored_t *ngx_http_token_cache_fetch_stored(
     ngx_http_token_cache_fetch_t *cfetch);
+static ngx_http_token_stored_t *ngx_http_token_cache_fetch_make(
+    ngx_http_token_cache_fetch_t *cfetch, int64_t lifetime);
+static void ngx_http_token_cache_fetch_share(
+    ngx_http_token_cache_fetch_t *cfetch, ngx_http_token_stored_t *stored);
 static void ngx_http_token_cache_fetch_warn(
     ngx_http_token_cache_fetch_t *cfetch, char *wrong);
-static void ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
+static ngx_int_t ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
     u_char *digest, uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored);
 
 
 void
 ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
-    uint64_t lease, ngx_log_t *log)
+    uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get)
 {
     ngx_http_token_cache_fetch_t  *cfetch;
 
@@ -52,6 +62,7 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
 
     ngx_memcpy(cfetch->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
     cfetch->lease = lease;
+    cfetch->get = get;
 
     if (cfetch->fetch->secret) {
         ngx_http_token_cache_secret(cfetch->zone, digest, cfetch->fetch);
@@ -59,7 +70,25 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
 
     ngx_add_timer(&cfetch->extension, NGX_HTTP_TOKEN_LEASE_EXTEND);
 
-    ngx_http_token_fetch_start(cfetch->fetch, &cfetch->request);
+    if (cfetch->zone->store) {
+        cfetch->share = ngx_http_token_share_create(cfetch->fetch->main,
+                                                    &cfetch->request,
+                                                    cfetch->zone, digest);
+    }
+
+    if (cfetch->share) {
+        cfetch->share->handler = ngx_http_token_cache_fetch_shared;
+        cfetch->share->data = cfetch;
+        cfetch->share->have = ngx_http_token_cache_shared(cfetch->zone,
+                                                          digest);
+
+        if (ngx_http_token_share_take(cfetch->share) == NGX_OK) {
+            return;
+        }
+    }
+
+    ngx_http_token_chain_start(cfetch->fetch, &cfetch->request,
+                               &cfetch->start, get);
 }
 
 
@@ -74,8 +103,8 @@ ngx_http_token_cache_fetch_failed(ngx_http_token_request_t *request,
     fetch.request = request;
     fetch.outcome = NGX_HTTP_TOKEN_INTERNAL;
 
-    ngx_http_token_cache_fetch_end(request->tlcf->cache.zone->data, digest,
-                                   lease, &fetch, NULL);
+    (void) ngx_http_token_cache_fetch_end(request->tlcf->cache.zone->data,
+                                          digest, lease, &fetch, NULL);
 }
 
 
@@ -97,8 +126,7 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
 
     if (cfetch == NULL
-        || ngx_http_token_cache_fetch_copy_request(pool, &cfetch->request,
-                                                   request)
+        || ngx_http_token_copy_request(pool, &cfetch->request, request)
            != NGX_OK)
     {
         ngx_http_token_fetch_close(fetch);
@@ -107,10 +135,12 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
 
     fetch->handler = ngx_http_token_cache_fetch_handler;
     fetch->data = cfetch;
+    fetch->request = &cfetch->request;
 
     cfetch->fetch = fetch;
     cfetch->zone = request->tlcf->cache.zone->data;
     cfetch->start = ngx_http_token_now();
+    cfetch->lead = ngx_http_token_lead(cfetch->start);
 
     cfetch->extension.handler = ngx_http_token_cache_fetch_extend;
     cfetch->extension.data = cfetch;
@@ -120,47 +150,119 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
 }
 
 
-/* what is not constant is in the caller's pool, and the caller may leave */
+/* the handler of the share: the store has been asked */
 
-static ngx_int_t
-ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
+static void
+ngx_http_token_cache_fetch_shared(ngx_http_token_share_t *share)
 {
-    ngx_str_t   *s;
-    ngx_uint_t   i;
+    ngx_http_token_fetch_t        *fetch;
+    ngx_http_token_cache_fetch_t  *cfetch;
 
-    static size_t  offsets[] = {
-        offsetof(ngx_http_token_request_t, endpoint),
-        offsetof(ngx_http_token_request_t, authorization),
-        offsetof(ngx_http_token_request_t, body),
-        offsetof(ngx_http_token_request_t, client_id),
-        offsetof(ngx_http_token_request_t, secret),
-        offsetof(ngx_http_token_request_t, second_secret),
-        offsetof(ngx_http_token_request_t, assertion),
-        offsetof(ngx_http_token_request_t, audience),
-        offsetof(ngx_http_token_request_t, claims)
-    };
+    cfetch = share->data;
+    fetch = cfetch->fetch;
 
-    *dst = *src;
+    switch (share->result) {
 
-    if (src->tlcf->constant) {
-        return NGX_OK;
+    case NGX_HTTP_TOKEN_SHARE_TOKEN:
+        ngx_http_token_cache_fetch_taken(cfetch);
+        break;
+
+    case NGX_HTTP_TOKEN_SHARE_FAILED:
+        ngx_http_token_cache_fetch_failure(cfetch);
+        break;
+
+    default: /* NGX_HTTP_TOKEN_SHARE_FETCH */
+
+        cfetch->start = ngx_http_token_now();
+        cfetch->lead = ngx_http_token_lead(cfetch->start);
+
+        ngx_http_token_chain_start(fetch, &cfetch->request, &cfetch->start,
+                                   cfetch->get);
+        return;
     }
 
-    for (i = 0; i < sizeof(offsets) / sizeof(size_t); i++) {
-        s = (ngx_str_t *) ((u_char *) dst + offsets[i]);
+    ngx_http_token_fetch_end(fetch);
+}
 
-        if (s->len == 0) {
-            continue;
-        }
 
-        s->data = ngx_pstrdup(pool, s);
-        if (s->data == NULL) {
-            return NGX_ERROR;
-        }
+/* makes a token of the store the result, as if it had just been fetched */
+
+static void
+ngx_http_token_cache_fetch_taken(ngx_http_token_cache_fetch_t *cfetch)
+{
+    u_char                   *p;
+    ngx_pool_t               *pool;
+    ngx_array_t              *members;
+    ngx_http_token_fetch_t   *fetch;
+    ngx_http_token_share_t   *share;
+    ngx_http_token_member_t  *m;
+
+    fetch = cfetch->fetch;
+    share = cfetch->share;
+    pool = fetch->main->pool;
+
+    fetch->taken = 1;
+    fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
+
+    p = ngx_pnalloc(pool, NGX_INT64_LEN);
+
+    if (p == NULL
+        || ngx_http_token_json_parse(pool, &share->text, &members) != NGX_OK)
+    {
+        return;
     }
 
-    return NGX_OK;
+    m = ngx_http_token_json_find(members, "access_token");
+
+    if (m == NULL || !m->is_string) {
+        return;
+    }
+
+    m = ngx_http_token_json_find(members, "expires_in");
+
+    if (m) {
+        m->value.data = p;
+        m->value.len = ngx_sprintf(p, "%L", share->left / 1000) - p;
+    }
+
+    fetch->outcome = NGX_HTTP_TOKEN_OK;
+    fetch->members = members;
+    fetch->lifetime = share->told ? share->left : -1;
+    fetch->last = share->last;
+
+    if (fetch->secret) {
+        fetch->secret = share->secret;
+    }
+
+    /* of all of the lifetime, so that it is renewed when the others do */
+
+    cfetch->start = share->expires - share->lifetime;
+}
+
+
+/* another machine has called the endpoint in vain a moment ago */
+
+static void
+ngx_http_token_cache_fetch_failure(ngx_http_token_cache_fetch_t *cfetch)
+{
+    ngx_str_t                endpoint;
+    ngx_http_token_fetch_t  *fetch;
+    ngx_http_token_share_t  *share;
+
+    fetch = cfetch->fetch;
+    share = cfetch->share;
+
+    fetch->taken = 1;
+    fetch->outcome = share->outcome;
+    fetch->retry_after = share->retry_after;
+    fetch->backoff = share->backoff;
+
+    endpoint = ngx_http_token_log_url(&fetch->request->endpoint);
+
+    ngx_log_error(NGX_LOG_ERR, fetch->main->connection->log, 0,
+                  "token endpoint \"%V\" is not called for %M ms: it has "
+                  "failed for another machine (%s)", &endpoint,
+                  fetch->backoff, ngx_http_token_outcome_names[fetch->outcome]);
 }
 
 
@@ -176,6 +278,11 @@ ngx_http_token_cache_fetch_extend(ngx_event_t *ev)
         == NGX_OK)
     {
         ngx_add_timer(ev, NGX_HTTP_TOKEN_LEASE_EXTEND);
+
+        if (cfetch->share) {
+            ngx_http_token_share_extend(cfetch->share);
+        }
+
         return;
     }
 
@@ -203,13 +310,31 @@ ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
 {
     ngx_http_token_cache_fetch_t  *cfetch = fetch->data;
 
+    ngx_int_t                 rc;
+    ngx_http_token_share_t   *share;
+    ngx_http_token_stored_t  *stored;
+
     if (cfetch->extension.timer_set) {
         ngx_del_timer(&cfetch->extension);
     }
 
-    ngx_http_token_cache_fetch_end(cfetch->zone, cfetch->digest,
-                                   cfetch->lease, fetch,
-                                   ngx_http_token_cache_fetch_stored(cfetch));
+    share = cfetch->share;
+
+    if (share) {
+        ngx_http_token_share_close(share);
+    }
+
+    stored = fetch->taken
+             ? ngx_http_token_cache_fetch_make(cfetch, 0)
+             : ngx_http_token_cache_fetch_stored(cfetch);
+
+    rc = ngx_http_token_cache_fetch_end(cfetch->zone, cfetch->digest,
+                                        cfetch->lease, fetch, stored);
+
+    if (share && share->serial) {
+        ngx_http_token_cache_fetch_share(cfetch,
+                                         (rc == NGX_OK) ? stored : NULL);
+    }
 }
 
 
@@ -220,8 +345,8 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 {
     char                       *wrong;
     int64_t                     lifetime;
+    ngx_http_token_time_t       now;
     ngx_http_token_fetch_t     *fetch;
-    ngx_http_token_stored_t    *stored;
     ngx_http_token_loc_conf_t  *tlcf;
 
     fetch = cfetch->fetch;
@@ -251,7 +376,12 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         fetch->last = 0;
     }
 
-    if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
+    now = ngx_http_token_now();
+
+    if (lifetime > 0
+        && cfetch->start + lifetime
+           <= now + ngx_http_token_missed(cfetch->lead, now))
+    {
         lifetime = 0;
         wrong = "its lifetime has passed since it was asked for";
     }
@@ -261,15 +391,91 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         return NULL;
     }
 
-    stored = ngx_http_token_stored_make(fetch->main->pool, tlcf,
-                                        fetch->members, cfetch->start,
-                                        lifetime);
+    return ngx_http_token_cache_fetch_make(cfetch, lifetime);
+}
 
-    if (stored && fetch->last) {
+
+/* of a token from the store, the lifetime is known */
+
+static ngx_http_token_stored_t *
+ngx_http_token_cache_fetch_make(ngx_http_token_cache_fetch_t *cfetch,
+    int64_t lifetime)
+{
+    ngx_http_token_fetch_t   *fetch;
+    ngx_http_token_share_t   *share;
+    ngx_http_token_stored_t  *stored;
+
+    fetch = cfetch->fetch;
+    share = cfetch->share;
+
+    if (fetch->outcome != NGX_HTTP_TOKEN_OK) {
+        return NULL;
+    }
+
+    stored = ngx_http_token_stored_make(fetch->main->pool,
+                                        cfetch->request.tlcf, fetch->members,
+                                        cfetch->start,
+                                        fetch->taken ? share->lifetime
+                                                     : lifetime);
+    if (stored == NULL) {
+        return NULL;
+    }
+
+    stored->lead = cfetch->lead;
+
+    if (fetch->last) {
         stored->renew_at = stored->expires;
     }
 
+    if (share && share->serial) {
+        stored->shared = share->serial;
+        ngx_memcpy(stored->name, share->names[0], NGX_HTTP_TOKEN_DIGEST_LEN);
+
+    } else if (share && fetch->taken) {
+        stored->shared = share->token_serial;
+        ngx_memcpy(stored->name, share->names[share->key],
+                   NGX_HTTP_TOKEN_DIGEST_LEN);
+    }
+
     return stored;
+}
+
+
+/* the lease in the store ends with what the fetch has brought */
+
+static void
+ngx_http_token_cache_fetch_share(ngx_http_token_cache_fetch_t *cfetch,
+    ngx_http_token_stored_t *stored)
+{
+    ngx_array_t               all;
+    ngx_http_token_fetch_t   *fetch;
+    ngx_http_token_share_t   *share;
+    ngx_http_token_shared_t   token;
+
+    fetch = cfetch->fetch;
+    share = cfetch->share;
+
+    if (stored) {
+        ngx_memzero(&all, sizeof(ngx_array_t));
+
+        token.expires = stored->expires;
+        token.lifetime = stored->expires - stored->asked;
+        token.left = fetch->taken ? share->left : token.lifetime;
+        token.told = (fetch->lifetime != -1);
+        token.last = fetch->last;
+        token.secret = fetch->secret;
+
+        if (ngx_http_token_json_subset(fetch->main->pool, fetch->members, &all,
+                                       &token.text)
+            == NGX_OK
+            && ngx_http_token_share_put(share, &token) == NGX_OK)
+        {
+            return;
+        }
+    }
+
+    ngx_http_token_share_fail(share, fetch->outcome, fetch->retry_after,
+                              fetch->backoff);
 }
 
 
@@ -296,9 +502,12 @@ ngx_http_token_cache_fetch_warn(ngx_http_token_cache_fetch_t *cfetch,
 }
 
 
-/* ends the lease, and wakes the requests that wait */
+/*
+ * Ends the lease, and wakes the requests that wait.  Returns NGX_OK, or
+ * NGX_DECLINED if the result is of no use.
+ */
 
-static void
+static ngx_int_t
 ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored)
@@ -313,4 +522,6 @@ ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone, u_char *digest,
     if (waited) {
         ngx_http_token_notify_workers();
     }
+
+    return rc;
 }

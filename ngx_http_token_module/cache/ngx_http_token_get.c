@@ -69,7 +69,9 @@ ngx_http_token_cache_bypass(ngx_http_request_t *r,
     ngx_int_t   rc;
     ngx_uint_t  level;
 
-    if (tlcf->cache.bypass == NULL) {
+    /* a fetch that needs the token is no caller */
+
+    if (tlcf->cache.bypass == NULL || ngx_http_token_is_fetch(r)) {
         return 0;
     }
 
@@ -121,7 +123,8 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
         if (lookup.renew) {
             ngx_http_token_cache_fetch(w->token_request, w->digest,
                                        lookup.lease,
-                                       w->request->connection->log);
+                                       w->request->connection->log,
+                                       ngx_http_token_get);
         }
 
         return NGX_OK;
@@ -192,7 +195,8 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     /* if it fails at once, the waiter is told as if it failed later */
 
     ngx_http_token_cache_fetch(w->token_request, w->digest, lookup->lease,
-                               w->request->connection->log);
+                               w->request->connection->log,
+                               ngx_http_token_get);
 
     return NGX_AGAIN;
 }
@@ -229,7 +233,8 @@ ngx_http_token_uncached_start(ngx_http_token_waiter_t *w)
 
     /* if it fails at once, the caller is told as if it failed later */
 
-    ngx_http_token_fetch_start(fetch, w->token_request);
+    ngx_http_token_chain_start(fetch, w->token_request, NULL,
+                               ngx_http_token_get);
 
     return NGX_AGAIN;
 }

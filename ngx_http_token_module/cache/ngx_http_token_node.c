@@ -220,6 +220,10 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     tn->renewed = ngx_http_token_now();
     tn->expired = 1;
 
+    if (stored->shared) {
+        tn->shared = stored->shared;
+    }
+
     if (tn->other
         && (!zone->keep_other || tn->revoked
             || tn->other->expires <= tn->renewed))
@@ -230,6 +234,19 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     tn->revoked = 0;
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_token_node_age(ngx_http_token_node_t *tn, ngx_http_token_time_t now)
+{
+    if (tn->stored) {
+        ngx_http_token_stored_age(tn->stored, now);
+    }
+
+    if (tn->other) {
+        ngx_http_token_stored_age(tn->other, now);
+    }
 }
 
 

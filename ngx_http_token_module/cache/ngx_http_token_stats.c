@@ -23,6 +23,13 @@ ngx_msec_t  ngx_http_token_stats_bounds[] = {
 };
 
 
+/* in microseconds: a store is near */
+
+ngx_uint_t  ngx_http_token_stats_store_bounds[] = {
+    250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000
+};
+
+
 ngx_uint_t
 ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh, ngx_str_t *url)
 {
@@ -106,6 +113,10 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
 {
     ngx_uint_t  i;
 
+    if (fetch->uncalled) {
+        return;
+    }
+
     endpoint->outcomes[fetch->outcome]++;
     endpoint->retries += fetch->tried_other;
     endpoint->duration += fetch->upstream_time;
@@ -117,4 +128,57 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
     }
 
     endpoint->buckets[i]++;
+}
+
+
+ngx_uint_t
+ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
+    ngx_uint_t state)
+{
+    ngx_uint_t                i, before;
+    ngx_http_token_zone_t   **zones;
+    ngx_http_token_shctx_t   *sh;
+
+    before = NGX_HTTP_TOKEN_STORE_NOT_KNOWN;
+
+    zones = store->zones.elts;
+
+    for (i = 0; i < store->zones.nelts; i++) {
+
+        sh = ngx_http_token_zone_lock(zones[i]);
+
+        if (i == 0) {
+            before = sh->store.state;
+        }
+
+        sh->store.state = state;
+
+        ngx_http_token_zone_unlock(zones[i], sh);
+    }
+
+    return before;
+}
+
+
+void
+ngx_http_token_stats_store(ngx_http_token_zone_t *zone, ngx_int_t rc,
+    int64_t duration)
+{
+    ngx_uint_t               i;
+    ngx_http_token_shctx_t  *sh;
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS - 1; i++) {
+        if (duration <= (int64_t) ngx_http_token_stats_store_bounds[i]) {
+            break;
+        }
+    }
+
+    sh = ngx_http_token_zone_lock(zone);
+
+    sh->store.commands++;
+    sh->store.errors += (rc != NGX_OK);
+    sh->store.duration += (uint64_t) duration;
+    sh->store.buckets[i]++;
+
+    ngx_http_token_zone_unlock(zone, sh);
 }

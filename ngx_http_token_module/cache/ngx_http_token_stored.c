@@ -135,6 +135,25 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
 }
 
 
+/* called under the lock, for each hit */
+
+void
+ngx_http_token_stored_age(ngx_http_token_stored_t *stored,
+    ngx_http_token_time_t now)
+{
+    ngx_http_token_time_t  missed;
+
+    missed = ngx_http_token_missed(stored->lead, now);
+
+    if (missed) {
+        stored->asked -= missed;
+        stored->expires -= missed;
+        stored->renew_at -= missed;
+        stored->lead += missed;
+    }
+}
+
+
 /* called under the lock, so it is short: two copies and a number */
 
 ngx_int_t

@@ -134,7 +134,9 @@ ngx_http_token_wait_client(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    if (tlcf->ignore_client_abort || r->post_action) {
+    if (tlcf->ignore_client_abort || r->post_action
+        || ngx_http_token_is_fetch(r))
+    {
         r->read_event_handler = ngx_http_block_reading;
         return NGX_OK;
     }
@@ -281,7 +283,7 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
     w->result.outcome = fetch->outcome;
     w->result.retry_after = fetch->retry_after;
     w->result.serial = fetch->serial;
-    w->result.fetched = 1;
+    w->result.fetched = !fetch->taken;
     w->result.upstream_status = fetch->upstream_status;
     w->result.upstream_time = fetch->upstream_time;
 

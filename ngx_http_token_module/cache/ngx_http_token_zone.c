@@ -249,3 +249,41 @@ ngx_http_token_now(void)
 
     return (ngx_http_token_time_t) ngx_current_msec;
 }
+
+
+ngx_http_token_time_t
+ngx_http_token_lead(ngx_http_token_time_t now)
+{
+    struct timeval  tv;
+
+    /* nginx's own copy of the time may be some seconds old here */
+
+    ngx_gettimeofday(&tv);
+
+    return (ngx_http_token_time_t) tv.tv_sec * 1000 + tv.tv_usec / 1000 - now;
+}
+
+
+ngx_http_token_time_t
+ngx_http_token_missed(ngx_http_token_time_t lead, ngx_http_token_time_t now)
+{
+    ngx_time_t             *tp;
+    ngx_http_token_time_t   missed;
+
+    tp = ngx_timeofday();
+
+    missed = (ngx_http_token_time_t) tp->sec * 1000 + tp->msec - now - lead;
+
+    return (missed > NGX_HTTP_TOKEN_CLOCK_STEP) ? missed : 0;
+}
+
+
+int64_t
+ngx_http_token_microseconds(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}

@@ -542,37 +542,56 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_http_token_location_t *location)
 {
     ngx_str_t                  *name;
-    ngx_uint_t                  i;
     ngx_http_token_zone_t      *zone;
-    ngx_http_token_location_t  *p;
+    ngx_http_token_location_t  *token;
 
     name = &location->tlcf->bearer.name;
+
+    token = ngx_http_token_find_location(cf, location->cscf, name);
+
+    if (token == NULL) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &location->tlcf->bearer.pos, 0,
+                           "\"token_proxy_bearer\" names \"%V\", but the "
+                           "server has no such location with "
+                           "\"token_proxy on\"", name);
+        return NGX_CONF_ERROR;
+    }
+
+    location->tlcf->bearer.location = token->tlcf;
+
+    if (location->tlcf->bearer.retry && token->tlcf->cache.zone) {
+        zone = token->tlcf->cache.zone->data;
+        zone->keep_other = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_http_token_location_t *
+ngx_http_token_find_location(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf,
+    ngx_str_t *name)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_location_t   *p;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
     p = tmcf->locations.elts;
 
     for (i = 0; i < tmcf->locations.nelts; i++) {
 
-        if (p[i].tlcf->enable && p[i].cscf == location->cscf
+        if (p[i].tlcf->enable && p[i].cscf == cscf
             && !p[i].clcf->noname
             && p[i].clcf->name.len == name->len
-            && ngx_strncmp(p[i].clcf->name.data, name->data, name->len)
-               == 0)
+            && ngx_strncmp(p[i].clcf->name.data, name->data, name->len) == 0)
         {
-            location->tlcf->bearer.location = p[i].tlcf;
-
-            if (location->tlcf->bearer.retry && p[i].tlcf->cache.zone) {
-                zone = p[i].tlcf->cache.zone->data;
-                zone->keep_other = 1;
-            }
-
-            return NGX_CONF_OK;
+            return &p[i];
         }
     }
 
-    ngx_http_token_log(NGX_LOG_EMERG, cf, &location->tlcf->bearer.pos, 0,
-                       "\"token_proxy_bearer\" names \"%V\", but the server "
-                       "has no such location with \"token_proxy on\"", name);
-
-    return NGX_CONF_ERROR;
+    return NULL;
 }
 
 

@@ -331,6 +331,13 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (cf->args->nelts == 3 && ngx_strcmp(value[2].data, "store=off") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"%V\", "
+                           "it takes store=off", &value[2], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
     size = ngx_http_token_parse_zone(&value[1], &name);
 
     if (size == NGX_ERROR) {
@@ -368,6 +375,7 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     zone->cycle = cf->cycle;
+    zone->store_off = (cf->args->nelts == 3);
 
     shm_zone->init = ngx_http_token_zone_init;
     shm_zone->data = zone;

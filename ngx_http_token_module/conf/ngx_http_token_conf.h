@@ -211,6 +211,19 @@ char *ngx_http_token_bearer_init(ngx_conf_t *cf,
  */
 char *ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used);
 
+/* The token location of a server that has this name, or NULL. */
+ngx_http_token_location_t *ngx_http_token_find_location(ngx_conf_t *cf,
+    ngx_http_core_srv_conf_t *cscf, ngx_str_t *name);
+
+
+/* ngx_http_token_chain_conf.c */
+
+/*
+ * Called when all locations have been merged: finds the token locations whose
+ * tokens others need, and prepares these.
+ */
+char *ngx_http_token_chain_init_locations(ngx_conf_t *cf);
+
 
 /* ngx_http_token_upstream_modules.c */
 
@@ -247,6 +260,27 @@ char *ngx_http_token_merge(ngx_conf_t *cf, void *parent, void *child);
 char *ngx_http_token_location_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
+/* ngx_http_token_store_url.c */
+
+/* Returns NULL, NGX_CONF_ERROR, or what is wrong in words. */
+char *ngx_http_token_store_url(ngx_conf_t *cf, ngx_http_token_store_t *store,
+    ngx_str_t *url);
+
+
+/* ngx_http_token_store_conf.c */
+
+char *ngx_http_token_set_cache_store(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* Checks that what a token location keeps in the store can be sealed. */
+char *ngx_http_token_store_check(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf);
+
+/* Makes the store ready when all has been read. */
+char *ngx_http_token_store_init(ngx_conf_t *cf,
+    ngx_http_token_main_conf_t *tmcf);
+
+
 /* ngx_http_token_proxy.c */
 
 /*
@@ -257,6 +291,15 @@ char *ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf);
 char *ngx_http_token_proxy_init_ssl(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, void *prev);
+
+/*
+ * Checks a file of certificates that the directive names, or finds that of the
+ * system.  Both return NGX_CONF_OK, or NGX_CONF_ERROR after a message.
+ */
+char *ngx_http_token_check_certificates(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, char *directive, ngx_str_t *file);
+char *ngx_http_token_system_certificates(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, char *directive, ngx_str_t *file);
 
 typedef char *(*ngx_http_token_set_pt)(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

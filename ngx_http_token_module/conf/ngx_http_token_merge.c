@@ -245,6 +245,7 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     if (ngx_http_token_check_location(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init_grant(cf, conf) != NGX_CONF_OK
         || ngx_http_token_check_client(cf, conf) != NGX_CONF_OK
+        || ngx_http_token_store_check(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_check(cf, conf) != NGX_CONF_OK
         || ngx_http_token_endpoint_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_auth_init(cf, conf) != NGX_CONF_OK
@@ -252,7 +253,8 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK
+        || (!conf->chained
+            && ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK)
         || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;

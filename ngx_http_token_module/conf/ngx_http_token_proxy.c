@@ -30,14 +30,10 @@ static char *ngx_http_token_proxy_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, ngx_array_t *headers);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
+static ngx_uint_t ngx_http_token_request_header(
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
-#if (NGX_HTTP_SSL)
-static char *ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-static char *ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file);
-#endif
 
 
 /* the headers that are the module's: proxy_set_header does not change them */
@@ -65,6 +61,18 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
     ngx_array_t  **headers;
+
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_http_token_request_header(tlcf, &tlcf->bearer.header))
+    {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->bearer.pos, 0,
+                           "\"token_proxy_bearer\" in a token location sets "
+                           "the header \"%V\" of the token request, which is "
+                           "set already; for \"Authorization\" use "
+                           "\"token_proxy_auth_method none\" or another one "
+                           "that does not need it", &tlcf->bearer.header);
+        return NGX_CONF_ERROR;
+    }
 
     headers = ngx_http_token_proxy_field(cf, conf, "proxy_set_header",
                                          ngx_conf_set_keyval_slot);
@@ -168,6 +176,7 @@ ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
     static ngx_str_t  json = ngx_string("application/json");
     static ngx_str_t  authorization = ngx_string("Authorization");
     static ngx_str_t  basic = ngx_string("$token_proxy_internal_authorization");
+    static ngx_str_t  bearer = ngx_string("$token_proxy_internal_bearer");
     static ngx_str_t  connection = ngx_string("Connection");
     static ngx_str_t  close = ngx_string("close");
 
@@ -192,6 +201,13 @@ ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
         {
             return NGX_CONF_ERROR;
         }
+    }
+
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_http_token_set_header(headers, &tlcf->bearer.header, &bearer)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
@@ -276,6 +292,22 @@ ngx_http_token_proxy_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
 static ngx_uint_t
 ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
+{
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_strcasecmp(name->data, tlcf->bearer.header.data) == 0)
+    {
+        return 1;
+    }
+
+    return ngx_http_token_request_header(tlcf, name);
+}
+
+
+/* whether a header is a part of every token request of the location */
+
+static ngx_uint_t
+ngx_http_token_request_header(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name)
 {
     ngx_http_token_header_t  *h;
 
@@ -399,7 +431,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
     if (tlcf->ssl_trusted_certificate.len) {
         *trusted = tlcf->ssl_trusted_certificate;
 
-        return ngx_http_token_check_certificates(cf, &tlcf->pos, trusted);
+        return ngx_http_token_check_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                                 trusted);
     }
 
     if (outer->len) {
@@ -407,7 +441,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
         return NGX_CONF_OK;
     }
 
-    return ngx_http_token_system_certificates(cf, &tlcf->pos, trusted);
+    return ngx_http_token_system_certificates(cf, &tlcf->pos,
+                               "\"token_proxy_ssl_trusted_certificate\"",
+                                              trusted);
 
 #else
 
@@ -421,9 +457,9 @@ ngx_http_token_proxy_init_ssl(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
 /* nginx names neither the directive nor its line */
 
-static char *
-ngx_http_token_check_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_check_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     int          ok;
     ngx_str_t    name;
@@ -449,8 +485,8 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
                       "X509_STORE_load_locations(\"%s\") failed", name.data);
 
         ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "no certificate is read from \"%V\" of "
-                           "\"token_proxy_ssl_trusted_certificate\"", &name);
+                           "no certificate is read from \"%V\" of %s",
+                           &name, directive);
         return NGX_CONF_ERROR;
     }
 
@@ -458,9 +494,9 @@ ngx_http_token_check_certificates(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_token_system_certificates(ngx_conf_t *cf,
-    ngx_http_token_pos_t *pos, ngx_str_t *file)
+char *
+ngx_http_token_system_certificates(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    char *directive, ngx_str_t *file)
 {
     ngx_uint_t        i;
     ngx_file_info_t   fi;
@@ -485,7 +521,7 @@ ngx_http_token_system_certificates(ngx_conf_t *cf,
 
     ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
                        "no system bundle of CA certificates was found, "
-                       "set \"token_proxy_ssl_trusted_certificate\"");
+                       "set %s", directive);
 
     return NGX_CONF_ERROR;
 }

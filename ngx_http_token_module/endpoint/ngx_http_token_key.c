@@ -16,16 +16,21 @@ static ngx_int_t ngx_http_token_key_init_files(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static size_t ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
     ngx_http_token_watch_t *file);
+static size_t ngx_http_token_key_name(u_char **p, char *what, ngx_str_t *name,
+    ngx_str_t *value);
 static size_t ngx_http_token_key_files(u_char *p,
     ngx_http_token_loc_conf_t *tlcf);
+static u_char *ngx_http_token_key_made(ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
+static ngx_int_t ngx_http_token_key_tokens(EVP_MD_CTX *md,
+    ngx_http_token_request_t *request);
 
 
 char *
 ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_str_t   *field, extra;
+    ngx_str_t   *field;
     ngx_uint_t   i;
 
     field = tlcf->fields->elts;
@@ -46,6 +51,16 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
     {
         return NGX_CONF_ERROR;
     }
+
+    return tlcf->chained ? NGX_CONF_OK
+                         : ngx_http_token_key_init_digest(cf, tlcf);
+}
+
+
+char *
+ngx_http_token_key_init_digest(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_str_t  extra;
 
     ngx_str_null(&extra);
 
@@ -139,8 +154,8 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
 
 
 /*
- * Adds which values are in files, and in which.  The names stand in the request
- * as well, where a variable may have the same text.
+ * Adds which values are in files, and in which, and which are tokens.  The
+ * names stand in the request as well, where a variable may have the same text.
  */
 
 static ngx_int_t
@@ -209,6 +224,16 @@ ngx_http_token_key_files(u_char *p, ngx_http_token_loc_conf_t *tlcf)
     for (i = 0; i < tlcf->params->nelts; i++) {
         len += ngx_http_token_key_file(&p, "param", &param[i].name,
                                        param[i].value.file);
+
+        if (param[i].value.is_token) {
+            len += ngx_http_token_key_name(&p, "token", &param[i].name,
+                                           &param[i].value.text);
+        }
+    }
+
+    if (ngx_http_token_sends_bearer(tlcf)) {
+        len += ngx_http_token_key_name(&p, "bearer", &tlcf->bearer.header,
+                                       &tlcf->bearer.scheme);
     }
 
     param = tlcf->claims->elts;
@@ -226,15 +251,28 @@ static size_t
 ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
     ngx_http_token_watch_t *file)
 {
-    if (file == NULL) {
-        return 0;
-    }
+    return file ? ngx_http_token_key_name(p, what, name, &file->name) : 0;
+}
 
+
+static size_t
+ngx_http_token_key_name(u_char **p, char *what, ngx_str_t *name,
+    ngx_str_t *value)
+{
     if (*p) {
-        *p = ngx_sprintf(*p, "%Z%s%Z%V%Z%V", what, name, &file->name);
+        *p = ngx_sprintf(*p, "%Z%s%Z%V%Z%V", what, name, value);
     }
 
-    return 3 + ngx_strlen(what) + name->len + file->name.len;
+    return 3 + ngx_strlen(what) + name->len + value->len;
+}
+
+
+/* the digest of a request that has one already, or NULL */
+
+static u_char *
+ngx_http_token_key_made(ngx_http_token_request_t *request)
+{
+    return request->tlcf->digest ? request->tlcf->digest : request->digest;
 }
 
 
@@ -248,8 +286,10 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     tlcf = request->tlcf;
 
-    if (tlcf->digest) {
-        return tlcf->digest;
+    digest = ngx_http_token_key_made(request);
+
+    if (digest) {
+        return digest;
     }
 
     ngx_str_null(&extra);
@@ -328,7 +368,9 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
         }
     }
 
-    if (EVP_DigestFinal_ex(md, digest, NULL) == 1) {
+    if (ngx_http_token_key_tokens(md, request) == NGX_OK
+        && EVP_DigestFinal_ex(md, digest, NULL) == 1)
+    {
         rc = NGX_OK;
     }
 
@@ -337,4 +379,36 @@ done:
     EVP_MD_CTX_free(md);
 
     return rc;
+}
+
+
+/*
+ * A token of another location is represented by its request's identity, and not
+ * by its bytes, which are others after each renewal.
+ */
+
+static ngx_int_t
+ngx_http_token_key_tokens(EVP_MD_CTX *md, ngx_http_token_request_t *request)
+{
+    ngx_uint_t                 i;
+    ngx_http_token_request_t  *token;
+
+    if (!request->tlcf->chained) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i <= request->nparams; i++) {
+        token = (i < request->nparams) ? request->params[i].token
+                                       : request->bearer.token;
+
+        if (token
+            && EVP_DigestUpdate(md, ngx_http_token_key_made(token),
+                                NGX_HTTP_TOKEN_DIGEST_LEN)
+               != 1)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }

@@ -195,6 +195,8 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
             state->fetching++;
         }
 
+        ngx_http_token_node_age(tn, view->now);
+
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 

@@ -72,6 +72,9 @@ ngx_int_t ngx_http_token_paths_add(ngx_http_token_paths_t *paths,
 uintptr_t ngx_http_token_json_pair(u_char *dst, ngx_str_t *name,
     ngx_str_t *value);
 
+/* Whether a parameter is one of an array in JSON: its name ends with "[]". */
+ngx_uint_t ngx_http_token_is_list(ngx_str_t *name);
+
 /* Makes an object of a form's parameters.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_form_json(ngx_pool_t *pool, ngx_str_t *text,
     ngx_str_t *json);
@@ -224,6 +227,61 @@ typedef struct {
  */
 ngx_int_t ngx_http_token_form_parse(ngx_pool_t *pool, ngx_str_t *text,
     ngx_http_token_grant_t *grant);
+
+
+/* ngx_http_token_resp.c */
+
+/*
+ * Bounds of a reply: how many values it has with those in arrays, how deep
+ * these are, and the length of a line, of an error's code, and of a string.
+ */
+
+#define NGX_HTTP_TOKEN_RESP_VALUES  32
+#define NGX_HTTP_TOKEN_RESP_DEPTH   4
+#define NGX_HTTP_TOKEN_RESP_LINE    512
+#define NGX_HTTP_TOKEN_RESP_CODE    20
+#define NGX_HTTP_TOKEN_RESP_BULK    1048576
+
+/* the largest of them: one string, and some room for what is around it */
+
+#define NGX_HTTP_TOKEN_RESP_SIZE    (NGX_HTTP_TOKEN_RESP_BULK + 16384)
+
+typedef struct {
+    u_char                          type;     /* one of "+-:$*" */
+    ngx_uint_t                      null;
+    int64_t                         integer;  /* or how many values follow */
+    ngx_str_t                       text;     /* a slice of the reply */
+} ngx_http_token_resp_value_t;
+
+/* a reply: its values in the order in which they came, arrays before theirs */
+
+typedef struct {
+    size_t                          size;     /* of its text */
+    ngx_uint_t                      nvalues;
+    ngx_http_token_resp_value_t     values[NGX_HTTP_TOKEN_RESP_VALUES];
+} ngx_http_token_resp_t;
+
+/*
+ * Reads the first reply of a text.  Returns NGX_OK, NGX_AGAIN if the text ends
+ * before it does, or NGX_ERROR if it is none, or exceeds a bound.
+ */
+ngx_int_t ngx_http_token_resp_parse(ngx_str_t *text,
+    ngx_http_token_resp_t *resp);
+
+/*
+ * The code of a reply that is an error, and no other word of it; empty if it is
+ * none.
+ */
+ngx_str_t ngx_http_token_resp_error(ngx_http_token_resp_t *resp);
+
+/*
+ * Writes a word of a command, of at most this length more than its own.
+ * Returns the end of what was written.
+ */
+
+#define NGX_HTTP_TOKEN_RESP_WORD    (1 + NGX_SIZE_T_LEN + 2 + 2)
+
+u_char *ngx_http_token_resp_word(u_char *p, ngx_str_t *word);
 
 
 /* ngx_http_token_util.c */
