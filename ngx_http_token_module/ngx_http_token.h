@@ -15,6 +15,8 @@
 #include <ngx_http.h>
 
 
+/* the one place: t/release.t compares the changelogs with it */
+
 #define NGX_HTTP_TOKEN_VERSION  "0.1.0"
 
 

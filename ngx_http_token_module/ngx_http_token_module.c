@@ -536,6 +536,9 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
+    ngx_log_error(NGX_LOG_INFO, cycle->log, 0,
+                  "ngx_http_token_module " NGX_HTTP_TOKEN_VERSION);
+
     ngx_http_token_environment_debug_off(cycle);
 
     ngx_http_token_configured = ngx_http_token_now();

@@ -10,18 +10,20 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
 # What only some suites have: the AWS CLI, and a stand-in for AWS.
 declare -A SUITE_MORE=([trixie]="awscli python3-moto python3-flask-cors")
 
-# Where not all tests are run: what most depends on nginx's version.
+# Where not all tests are run: what most depends on the version of nginx, and of
+# the store, which is Valkey there.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
              tls http2 cache cache_workers cache_reload cors_preflight
              cors_responses basic_auth bearer bearer_upstream bearer_retry
              bearer_errors bearer_subrequest directives unused callers
-             lambda_scripts)
+             lambda_scripts store store_auth store_down store_keys store_odd
+             store_sentinel store_workers)
 
 # These wait for time, or for a server that others wrote, and not for nginx: the
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
                e2e_client_assertion e2e_django_oauth e2e_glewlwyd
-               e2e_oauth2_server kubernetes providers)
+               e2e_oauth2_server fleet kubernetes providers run store_load)
 
 
 # suite_tests NAME [ARG...]

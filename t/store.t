@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 59;
+use Test::More tests => 68;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -29,6 +29,10 @@ my $fleet = Token::Fleet->new(
         location('warm', $endpoint->url, 'token_proxy_cache_warm on',
             'token_proxy_param scope warm'),
         location('for_api', $endpoint->url, 'token_proxy_param scope api'),
+        location('for_other', $endpoint->url, 'token_proxy_param scope other',
+            'token_proxy_retry_backoff 1ms 1ms'),
+        'location = /other { token_proxy_bearer /for_other; proxy_pass '
+            . $api->url('/other') . '; }',
         'location = /api { token_proxy_bearer /for_api; proxy_pass '
             . $api->url('/orders') . '; }',
         'location = /status { token_proxy_status; access_log off; }',
@@ -164,6 +168,49 @@ sub scripts { return $store->calls('evalsha') + $store->calls('eval') }
 
     is(scalar(keys %used), 1, '... and it is the same for all machines');
     ok(!$used{$old}, '... and another than before');
+}
+
+
+# ... and there is no other one for now
+{
+    $endpoint->reset;
+
+    is($fleet->get(0, '/other')->{content}, 'orders', 'an API, with a token');
+
+    my $old = token($fleet->get(0, '/for_other'));
+
+    $endpoint->answer(status => 503, body => '{"error":"temporarily_unavailable"}');
+    $api->next({ status => 401, body => 'revoked' });
+    cmp_ok($fleet->get(0, '/other')->{status}, '>=', 400, 'it refuses, and the endpoint fails');
+    $endpoint->answer;
+
+    my $new;
+
+    ok((wait_for { $new = token($fleet->get(1, '/for_other')) } 10),
+        '... a machine that had no token');
+    isnt($new, $old, '... does not get the refused one');
+}
+
+
+# what is not kept is not shared, and nobody waits for it
+{
+    $endpoint->reset;
+    $endpoint->answer(expires_in => undef);
+
+    my $start = time;
+    my @got = map { $fleet->get($_ % 3, '/token?key=unkept') } 0 .. 5;
+
+    is(scalar(keys %{ tokens(@got) }), 6, 'an answer without a lifetime: a call for each');
+    cmp_ok(time - $start, '<', 6, '... and none waits for a lease of another');
+    ok((wait_for { !grep { /:l$/ } @{ $store->command('KEYS', '*') } } 1),
+        '... since it has ended');
+
+    # of a size that a store may keep
+    $endpoint->answer(members => { more => 'x' x 50_000 });
+
+    is(token($fleet->get(0, '/token?key=large')), 'AT-7', 'a large answer');
+    is(token($fleet->get(1, '/token?key=large')), 'AT-7', '... is shared');
+    $endpoint->answer;
 }
 
 

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 43;
+use Test::More tests => 46;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -185,6 +185,21 @@ ok(shared('first'), 'two machines share a token');
     $store->command('CONFIG', 'SET', 'maxmemory', 0);
     ok((wait_for { shared('room' . rand) } 10), '... until there is room');
     $endpoint->answer;
+}
+
+
+# it has no connection left for a machine
+{
+    $store->command('CONFIG', 'SET', 'maxclients', 1);
+    $store->command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    $fleet->reload;
+
+    my @got = map { $fleet->get($_ % 2, "/token?key=clients$_") } 1 .. 10;
+
+    is(scalar(unanswered(@got)), 0, 'a store that has no connection left: a token each');
+    cmp_ok(scalar(() = $fleet->said($DOWN)), '>', 0, '... a line in the log');
+    $store->command('CONFIG', 'SET', 'maxclients', 1000);
+    ok((wait_for { shared('client' . rand) } 10), '... until it has one');
 }
 
 

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 40;
+use Test::More tests => 35;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -16,7 +16,6 @@ use Token::Util qw(wait_for);
 
 my $store = Token::Redis->new->start;
 my $endpoint = Token::Endpoint->new;
-my $number = 0;
 
 
 # Machines, each with its own parameters of token_proxy_cache_store.
@@ -30,7 +29,20 @@ sub machines {
 
 
 sub ask { my ($machine, $key) = @_; return token($machine->get(0, "/token?key=$key")) // 'none' }
-sub keys_there { return sort @{ $store->command('KEYS', '*') } }
+
+
+# The tokens' keys, when there are so many: a caller is answered before the store.
+sub keys_there {
+    my ($number) = @_;
+    my @keys;
+
+    wait_for {
+        @keys = sort grep { /:t$/ } @{ $store->command('KEYS', '*') };
+        @keys >= $number && !grep { /:l$/ } @{ $store->command('KEYS', '*') };
+    };
+
+    return @keys;
+}
 
 
 # two fleets with different keys, one store
@@ -43,7 +55,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     isnt($tokens[2], $tokens[0], '... another token');
     ok(!(grep { $_ eq $tokens[4] } @tokens[0 .. 3]), '... and those without a key one more');
     is($endpoint->calls, 3, '... a call for each fleet');
-    is(scalar(grep { /:t$/ } keys_there()), 3, '... an entry for each');
+    is(scalar(keys_there(3)), 3, '... an entry for each');
     is(scalar(() = map { $_->said(qr/token store/) } @fleets), 0, '... nothing is logged');
 
     # and each goes on with its own
@@ -62,7 +74,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     my @tokens = map { ask($_, 'prefix') } @fleets;
 
     isnt($tokens[1], $tokens[0], 'other prefixes, other tokens');
-    is(join(' ', map { /^(\w+):/ } grep { /:t$/ } keys_there()), 'blue green',
+    is(join(' ', map { /^(\w+):/ } keys_there(2)), 'blue green',
         '... whose names begin with it');
     $_->stop for @fleets;
 }
@@ -115,7 +127,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     $fresh->($_, 'key=new') for $a, $b;
     is(ask($a, 'rotate2'), 'AT-2', '... with the new one alone');
     is($endpoint->calls, 2, '... no more calls');
-    is(ask($b, 'rotate1'), 'AT-3', '... and what only the old one opens is a miss');
+    is(ask($b, 'rotate1'), 'AT-1', '... and what was opened with the old one was sealed anew');
     is(scalar(() = map { $_->said(qr/token store/) } $a, $b), 0, '... nothing is logged');
     $_->stop for $a, $b;
 }
@@ -137,7 +149,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
 
     # what has expired is put back, with as much time as one likes
     ask($a, 'replay');
-    my ($name) = grep { /:t$/ } keys_there();
+    my ($name) = keys_there(1);
     my %old = @{ $store->command('HGETALL', $name) };
 
     ok((wait_for { $store->command('EXISTS', $name) == 0 } 10), 'a token that has expired');
@@ -148,18 +160,15 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     my $response = $b->get(0, '/token?key=replay');
 
     is($response->{status}, 200, '... is put back: callers are answered');
-    unlike($response->{content}, qr/"AT-1"/, '... with another one')
-        if !SKEW();
-    cmp_ok($response->{headers}{'x-expires'}, '<=', 2, '... with no more time than it had')
-        if SKEW() && token($response) eq 'AT-1';
+    unlike($response->{content}, qr/"AT-1"/, '... with another one');
 
     # one token's text in the place of another's
     $store->command('FLUSHALL');
     ask($a, 'mine');
-    ($name) = grep { /:t$/ } keys_there();
+    ($name) = keys_there(1);
     my %mine = @{ $store->command('HGETALL', $name) };
     ask($a, 'yours');
-    my ($yours) = grep { /:t$/ && $_ ne $name } keys_there();
+    my ($yours) = grep { $_ ne $name } keys_there(2);
     my $token = ask($a, 'mine');
 
     $store->command('DEL', $yours);
@@ -180,7 +189,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
     # a bit of it
     $store->command('FLUSHALL');
     ask($a, 'bit');
-    ($name) = grep { /:t$/ } keys_there();
+    ($name) = keys_there(1);
     my %bit = @{ $store->command('HGETALL', $name) };
     substr($bit{b}, length($bit{b}) / 2, 1) ^= "\x01";
     $store->command('HSET', $name, 'b', $bit{b});
@@ -195,7 +204,7 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
         $store->command('FLUSHALL');
         ask($a, $key);
 
-        for my $name (map { s/:t$//r } grep { /:t$/ } keys_there()) {
+        for my $name (map { s/:t$//r } keys_there(1)) {
             for my $part (qw(t l f)) {
                 $store->command('DEL', "$name:$part");
                 $store->command($type->[0], "$name:$part", $type->[1]);
@@ -210,8 +219,3 @@ sub keys_there { return sort @{ $store->command('KEYS', '*') } }
         'nothing worse in the logs');
     $_->stop for $a, $b;
 }
-
-
-# Clocks of machines may differ: what has expired may be believed for so long,
-# but never longer than it lived.
-sub SKEW { return 1 }

@@ -66,7 +66,7 @@ sub sockets {
 # a holder that is slow keeps its lease
 {
     $endpoint->reset;
-    $endpoint->answer(delay => 5);
+    $endpoint->answer(delay => 3.5);
 
     my $fleet = Token::Fleet->new(machines => 2, workers => 2,
         store => $store->url, server => $locations)->start;
@@ -116,8 +116,8 @@ sub sockets {
     $endpoint->answer;
 
     for my $signal (qw(QUIT TERM HUP)) {
-        my $nginx = Token::Server->new(log_level => 'info',
-            http => zone() . "token_proxy_cache_store @{[ $store->url ]} timeout=3s;",
+        my $nginx = Token::Server->new(
+            http => zone() . "token_proxy_cache_store @{[ $store->url ]} timeout=2s;",
             server => $locations)->start;
         my $worker = ($nginx->workers)[0];
 
@@ -127,9 +127,8 @@ sub sockets {
         my $client = Token::Client->new($nginx->port);
 
         $client->send("/token?key=$signal");
-        wait_for { $nginx->error_log =~ /x/ } 0.5;
-        sleep 0.3;
-        $signal eq 'HUP' ? kill(HUP => $nginx->pid) : kill($signal => $nginx->pid);
+        wait_for { $nginx->error_log =~ /http request line: "GET/ };
+        kill $signal => $nginx->pid;
 
         my ($got) = $client->receive(10);
 
@@ -155,7 +154,7 @@ sub sockets {
 
     my $before = sockets($worker);
 
-    for my $n (1 .. 6) {
+    for my $n (1 .. 4) {
         $store->kill;
         $nginx->get("/token?key=fd-$n-$_") for 1 .. 3;
         $store->start;

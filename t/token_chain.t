@@ -7,6 +7,8 @@ use lib 't/lib';
 
 use Test::More;
 use HTTP::Tiny;
+use JSON::PP qw(decode_json);
+use List::Util qw(sum);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
@@ -23,12 +25,12 @@ my @names = (body => '{"access_token":"AT-9%d","expires_in":3600}');
 
 my $EXCHANGE = 'token_proxy_grant_type urn:ietf:params:oauth:grant-type:token-exchange';
 my @subject = ($EXCHANGE, 'token_proxy_param subject_token token:/sts');
-my @brief = ('token_proxy_retry_backoff 1s 1s');
+my @brief = ('token_proxy_retry_backoff 4s 4s');
 my @circles = circles();
 my @wrong = wrong();
 my @right = right();
 
-plan(tests => 95 + @circles + @wrong + @right);
+plan(tests => 97 + @circles + @wrong + @right);
 
 my $nginx = server();
 
@@ -215,11 +217,19 @@ my $nginx = server();
 
     $got = $nginx->get('/quick');
     is($got->{status}, 503, 'the backoff is that of the first');
-    like($got->{headers}{'retry-after'}, qr/^[12]$/, '... and is told');
+    like($got->{headers}{'retry-after'}, qr/^[1-5]$/, '... and is told');
     is($sts->calls, 1, '... without a call');
 
+    my $status = decode_json($nginx->get('/status')->{content})->{zones}{tokens}{endpoints};
+    my ($first, $second) = map { $status->{ '127.0.0.1:' . $_->port } } $sts, $api;
+
+    is("$first->{backoff_entries} $first->{fetches}{broken}", '1 1',
+        '... and token_proxy_status has one failure of the first endpoint');
+    is(sum(values %{ $second->{fetches} }) . " $second->{backoff_entries}", '0 1',
+        '... and no call of the second, which is left alone meanwhile');
+
     $sts->answer;
-    ok((wait_for { $nginx->get('/quick_sts')->{status} == 200 } 5), 'it is well again');
+    ok((wait_for { $nginx->get('/quick_sts')->{status} == 200 } 10), 'it is well again');
     is($nginx->get('/quick')->{status}, 200, '... and so is the second at once');
 
     fresh();
@@ -240,14 +250,14 @@ my $nginx = server();
 
     my %statuses;
 
-    for (1 .. 25) {
+    for (1 .. 15) {
         my $status = $nginx->get('/quick')->{status};
 
         $statuses{$status}++;
         sleep 0.2;
     }
 
-    is_deeply(\%statuses, { 200 => 25 }, 'who has a second token keeps it meanwhile')
+    is_deeply(\%statuses, { 200 => 15 }, 'who has a second token keeps it meanwhile')
         or diag(explain \%statuses);
 
     fresh();
@@ -383,7 +393,9 @@ sub server {
             location('tenant', $second, 'token_proxy_param subject_token token:/tenant_sts'),
             location('keyed', $second, 'token_proxy_param subject_token token:/keyed_sts'),
             location('text', $second, $EXCHANGE, 'token_proxy_param subject_token $arg_a'),
-            location('quick', $second, @brief, 'token_proxy_param subject_token token:/quick_sts'),
+            location('quick', $second, 'token_proxy_retry_backoff 30s 30s',
+                 'token_proxy_param subject_token token:/quick_sts'),
+            'location = /status { token_proxy_status; }',
             location('scope', $second, 'token_proxy_param scope token:/sts'),
             location('header', $second, 'token_proxy_bearer /sts',
                 'token_proxy_auth_method none'),

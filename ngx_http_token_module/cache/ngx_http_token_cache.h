@@ -113,6 +113,7 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                      state;
+    ngx_http_token_time_t           configured; /* who says it */
     ngx_uint_t                      commands;
     ngx_uint_t                      errors;
     ngx_uint_t                      taken;    /* tokens, from other machines */
@@ -348,7 +349,10 @@ extern char  *ngx_http_token_outcome_names[];
 extern ngx_msec_t  ngx_http_token_stats_bounds[];
 
 
-/* Sets what is known of the store.  Returns what was known before. */
+/*
+ * Sets what is known of the store.  Returns what was known before, if that was
+ * not the same of an earlier configuration.
+ */
 ngx_uint_t ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
     ngx_uint_t state);
 

@@ -324,8 +324,8 @@ ngx_http_token_cache_fetch_handler(ngx_http_token_fetch_t *fetch)
         ngx_http_token_share_close(share);
     }
 
-    stored = fetch->taken
-             ? ngx_http_token_cache_fetch_make(cfetch, 0)
+    stored = (share && fetch->taken)
+             ? ngx_http_token_cache_fetch_make(cfetch, share->lifetime)
              : ngx_http_token_cache_fetch_stored(cfetch);
 
     rc = ngx_http_token_cache_fetch_end(cfetch->zone, cfetch->digest,
@@ -395,8 +395,6 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 }
 
 
-/* of a token from the store, the lifetime is known */
-
 static ngx_http_token_stored_t *
 ngx_http_token_cache_fetch_make(ngx_http_token_cache_fetch_t *cfetch,
     int64_t lifetime)
@@ -414,9 +412,7 @@ ngx_http_token_cache_fetch_make(ngx_http_token_cache_fetch_t *cfetch,
 
     stored = ngx_http_token_stored_make(fetch->main->pool,
                                         cfetch->request.tlcf, fetch->members,
-                                        cfetch->start,
-                                        fetch->taken ? share->lifetime
-                                                     : lifetime);
+                                        cfetch->start, lifetime);
     if (stored == NULL) {
         return NULL;
     }

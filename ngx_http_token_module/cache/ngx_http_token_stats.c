@@ -147,11 +147,14 @@ ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
 
         sh = ngx_http_token_zone_lock(zones[i]);
 
-        if (i == 0) {
+        if (i == 0 && (sh->store.state != state
+                       || sh->store.configured >= ngx_http_token_configured))
+        {
             before = sh->store.state;
         }
 
         sh->store.state = state;
+        sh->store.configured = ngx_http_token_configured;
 
         ngx_http_token_zone_unlock(zones[i], sh);
     }

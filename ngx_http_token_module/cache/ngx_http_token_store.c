@@ -126,7 +126,7 @@ ngx_http_token_share_create(ngx_http_request_t *r,
 
     /* then it is better to call the endpoint than to wait for another */
 
-    share->deadline = ngx_current_msec
+    share->deadline = ngx_http_token_now()
                       + request->tlcf->cache.lock_timeout / 2;
 
     share->timer.handler = ngx_http_token_share_wait_handler;
@@ -223,12 +223,17 @@ static void
 ngx_http_token_share_taken(ngx_http_token_share_t *share,
     ngx_http_token_resp_t *reply)
 {
+    if (reply == NULL) {
+        ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
+        return;
+    }
+
     if (share->key) {
         ngx_http_token_share_other(share, reply);
         return;
     }
 
-    if (ngx_http_token_reply_is(reply, "token", 5, "*$$$:")) {
+    if (ngx_http_token_reply_is(reply, "token", 6, "*$$$::")) {
         ngx_http_token_share_token(share, reply);
         return;
     }
@@ -238,7 +243,7 @@ ngx_http_token_share_taken(ngx_http_token_share_t *share,
         return;
     }
 
-    if (ngx_http_token_reply_is(reply, "fail", 4, "*$:$")
+    if (ngx_http_token_reply_is(reply, "fail", 5, "*$:$:")
         && ngx_http_token_share_open_failure(share, reply) == NGX_OK)
     {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FAILED);
@@ -317,7 +322,7 @@ ngx_http_token_share_other(ngx_http_token_share_t *share,
 
     result = NGX_HTTP_TOKEN_SHARE_FETCH;
 
-    if (ngx_http_token_reply_is(reply, "token", 5, "*$$$:")
+    if (ngx_http_token_reply_is(reply, "token", 6, "*$$$::")
         && ngx_http_token_share_open(share, reply) == NGX_OK)
     {
         result = NGX_HTTP_TOKEN_SHARE_TOKEN;
@@ -327,17 +332,26 @@ ngx_http_token_share_other(ngx_http_token_share_t *share,
 }
 
 
-/* another machine fetches */
+/*
+ * Another machine fetches: its lease is a new one, or it has extended it, or
+ * else it is waited for until the end that it had.
+ */
 
 static void
 ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 {
-    ngx_msec_t      delay;
-    ngx_msec_int_t  patience;
+    ngx_msec_t             delay;
+    ngx_http_token_time_t  now;
 
-    patience = (ngx_msec_int_t) (share->deadline - ngx_current_msec);
+    now = ngx_http_token_now();
 
-    if (patience <= 0) {
+    if (share->until == 0 || left >= NGX_HTTP_TOKEN_LEASE_TIME / 2) {
+        share->until = ngx_min(now + left, share->deadline);
+    }
+
+    /* no lease of this module ends never, or that late */
+
+    if (left < 0 || left > NGX_HTTP_TOKEN_LEASE_TIME || share->until < now) {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
         return;
     }
@@ -349,11 +363,8 @@ ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 
     delay = share->delay + ngx_random() % (share->delay / 4 + 1);
 
-    if (left >= 0 && left < (int64_t) delay) {
-        delay = (ngx_msec_t) left + 1;
-    }
-
-    ngx_add_timer(&share->timer, ngx_min(delay, (ngx_msec_t) patience));
+    ngx_add_timer(&share->timer,
+                  (ngx_msec_t) ngx_min((int64_t) delay, left + 1));
 }
 
 
@@ -476,7 +487,7 @@ ngx_http_token_reply_is(ngx_http_token_resp_t *reply, char *word, ngx_uint_t n,
 {
     ngx_uint_t  i;
 
-    if (reply == NULL || reply->nvalues != n) {
+    if (reply->nvalues != n) {
         return 0;
     }
 
@@ -581,13 +592,13 @@ ngx_http_token_store_reply(ngx_http_token_command_t *cmd,
                     share->command = again;
                 }
 
-                ngx_http_token_store_resend(cmd->store, again);
+                ngx_http_token_store_resend(cmd->store, cmd, again);
                 return;
             }
         }
     }
 
-    rc = ngx_http_token_store_answered(cmd->store, reply);
+    rc = ngx_http_token_store_answered(cmd->store, cmd, reply);
 
     ngx_http_token_stats_store(cmd->zone, rc,
                                ngx_http_token_microseconds() - cmd->sent);

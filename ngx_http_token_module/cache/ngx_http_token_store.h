@@ -106,7 +106,8 @@ struct ngx_http_token_command_s {
     ngx_http_token_reply_pt         handler;
     void                           *data;     /* NULL if nobody waits for it */
     ngx_msec_t                      deadline;
-    int64_t                         sent;     /* usec */
+    int64_t                         sent;     /* usec; or when it began to wait
+                                                 for a connection */
     ngx_uint_t                      nwords;
     size_t                          size;     /* of its text */
     ngx_chain_t                     out;
@@ -251,14 +252,14 @@ ngx_int_t ngx_http_token_store_send(ngx_http_token_store_t *store,
 
 /* Sends another in the place of one that has just been answered. */
 void ngx_http_token_store_resend(ngx_http_token_store_t *store,
-    ngx_http_token_command_t *cmd);
+    ngx_http_token_command_t *cmd, ngx_http_token_command_t *again);
 
 /*
  * Judges the reply to a command.  Returns NGX_OK, or NGX_ERROR if there is
  * none, or it is an error.
  */
 ngx_int_t ngx_http_token_store_answered(ngx_http_token_store_t *store,
-    ngx_http_token_resp_t *reply);
+    ngx_http_token_command_t *cmd, ngx_http_token_resp_t *reply);
 
 
 /* an entry of the store, for one fetch */
@@ -297,7 +298,8 @@ struct ngx_http_token_share_s {
 
     ngx_http_token_command_t       *command;  /* that goes on */
     ngx_http_token_time_t           sent;
-    ngx_msec_t                      deadline; /* of waiting */
+    ngx_http_token_time_t           deadline; /* of waiting */
+    ngx_http_token_time_t           until;    /* another's lease, 0 if none */
     ngx_msec_t                      delay;
     ngx_event_t                     timer;
     ngx_msec_t                      max_backoff;

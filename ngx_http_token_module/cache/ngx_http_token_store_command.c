@@ -61,7 +61,9 @@ ngx_http_token_command_make(ngx_str_t *words, ngx_uint_t n, ngx_uint_t all,
         p = ngx_http_token_resp_word(p, &words[i]);
     }
 
-    p = ngx_cpymem(p, rest->data, rest->len);
+    if (rest->len) {
+        p = ngx_cpymem(p, rest->data, rest->len);
+    }
 
     cmd->buf.last = p;
     cmd->buf.end = p;
@@ -103,6 +105,7 @@ ngx_http_token_command_replace(ngx_http_token_command_t *cmd,
 
     again->handler = cmd->handler;
     again->data = cmd->data;
+    again->sent = cmd->sent;
     again->store = cmd->store;
     again->zone = cmd->zone;
     again->script = cmd->script;

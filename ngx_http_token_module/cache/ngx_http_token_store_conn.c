@@ -15,9 +15,10 @@
 
 #define NGX_HTTP_TOKEN_STORE_RETRY     1000
 
-/* commands that wait for a connection, or for their replies */
+/* commands that wait for a connection, or for their replies, and their size */
 
 #define NGX_HTTP_TOKEN_STORE_COMMANDS  1024
+#define NGX_HTTP_TOKEN_STORE_BYTES     16777216
 
 /*
  * UP: commands are sent.  DOWN: they fail.  TRIAL: the server answers, but its
@@ -42,6 +43,7 @@ struct ngx_http_token_link_s {
     ngx_uint_t                      refused;   /* by an error */
     ngx_uint_t                      moved;     /* which was logged */
     ngx_uint_t                      ncommands;
+    size_t                          size;      /* of these */
     ngx_queue_t                     waiting;   /* for the peer */
     ngx_event_t                     patience;  /* of what waits */
     ngx_event_t                     retry;
@@ -187,7 +189,8 @@ ngx_http_token_store_send(ngx_http_token_store_t *store,
     if (link == NULL
         || link->state == NGX_HTTP_TOKEN_STORE_DOWN
         || link->state == NGX_HTTP_TOKEN_STORE_TRIED
-        || link->ncommands == NGX_HTTP_TOKEN_STORE_COMMANDS)
+        || link->ncommands == NGX_HTTP_TOKEN_STORE_COMMANDS
+        || link->size + cmd->size > NGX_HTTP_TOKEN_STORE_BYTES)
     {
         ngx_http_token_command_free(cmd);
         return NGX_DECLINED;
@@ -198,12 +201,14 @@ ngx_http_token_store_send(ngx_http_token_store_t *store,
     }
 
     link->ncommands++;
+    link->size += cmd->size;
 
     if (link->ready) {
         ngx_http_token_peer_send(link->peer, cmd);
         return NGX_OK;
     }
 
+    cmd->sent = ngx_http_token_microseconds();
     cmd->deadline = ngx_current_msec + store->connect_timeout + store->timeout;
 
     ngx_queue_insert_tail(&link->waiting, &cmd->queue);
@@ -223,7 +228,7 @@ ngx_http_token_store_send(ngx_http_token_store_t *store,
 
 ngx_int_t
 ngx_http_token_store_answered(ngx_http_token_store_t *store,
-    ngx_http_token_resp_t *reply)
+    ngx_http_token_command_t *cmd, ngx_http_token_resp_t *reply)
 {
     u_char                  why[64];
     ngx_str_t               code;
@@ -236,6 +241,7 @@ ngx_http_token_store_answered(ngx_http_token_store_t *store,
     }
 
     link->ncommands--;
+    link->size -= cmd->size;
 
     code = ngx_http_token_resp_error(reply);
 
@@ -280,9 +286,16 @@ ngx_http_token_store_answered(ngx_http_token_store_t *store,
 
 void
 ngx_http_token_store_resend(ngx_http_token_store_t *store,
-    ngx_http_token_command_t *cmd)
+    ngx_http_token_command_t *cmd, ngx_http_token_command_t *again)
 {
-    ngx_http_token_peer_send(store->link->peer, cmd);
+    ngx_http_token_link_t  *link;
+
+    link = store->link;
+
+    link->size += again->size;
+    link->size -= cmd->size;
+
+    ngx_http_token_peer_send(link->peer, again);
 }
 
 
@@ -499,6 +512,7 @@ ngx_http_token_link_close(ngx_http_token_link_t *link, ngx_queue_t *commands)
 {
     link->ready = 0;
     link->ncommands = 0;
+    link->size = 0;
 
     if (link->peer) {
         ngx_http_token_peer_close(link->peer, commands);

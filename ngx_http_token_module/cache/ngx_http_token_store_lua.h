@@ -16,14 +16,17 @@
 /*
  * id, lease in milliseconds, serial that the caller has or "": a token with
  * another serial, or whose fetch to wait for, or a failure, or the lease, with
- * a serial made of the store's clock.  With a lease of 0 it only looks.
+ * a serial made of the store's clock; and that clock, in milliseconds.  With
+ * a lease of 0 it only looks.
  */
 
 #define NGX_HTTP_TOKEN_LUA_TAKE                                               \
+    "local time = redis.call('TIME')\n"                                       \
+    "local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"               \
     "local t = redis.call('HMGET', KEYS[1], 's', 'b')\n"                      \
     "if t[1] and t[1] ~= ARGV[3] then\n"                                      \
     "  local left = redis.call('PTTL', KEYS[1])\n"                            \
-    "  if left > 0 then return {'token', t[1], t[2], left} end\n"             \
+    "  if left > 0 then return {'token', t[1], t[2], left, now} end\n"        \
     "end\n"                                                                   \
     "if ARGV[2] == '0' then return {'none'} end\n"                            \
     "local l = redis.call('GET', KEYS[2])\n"                                  \
@@ -31,11 +34,9 @@
     "  return {'wait', redis.call('PTTL', KEYS[2])}\n"                        \
     "end\n"                                                                   \
     "local f = not l and redis.call('GET', KEYS[3])\n"                        \
-    "if f then return {'fail', redis.call('PTTL', KEYS[3]), f} end\n"         \
-    "local now = redis.call('TIME')\n"                                        \
+    "if f then return {'fail', redis.call('PTTL', KEYS[3]), f, now} end\n"    \
     "redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])\n"                    \
-    "return {'fetch', string.format('%010d%06d', now[1], now[2]),\n"          \
-    "  now[1] * 1000 + math.floor(now[2] / 1000)}\n"
+    "return {'fetch', string.format('%010d%06d', time[1], time[2]), now}\n"
 
 /*
  * id, serial, text, expiry in milliseconds of the store's clock: stored if the

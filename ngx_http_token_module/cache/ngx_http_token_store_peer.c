@@ -28,7 +28,10 @@ ngx_http_token_peer_send(ngx_http_token_peer_t *peer,
 
     c = peer->connection;
 
-    cmd->sent = ngx_http_token_microseconds();
+    if (cmd->sent == 0) {
+        cmd->sent = ngx_http_token_microseconds();
+    }
+
     cmd->deadline = ngx_current_msec + peer->store->timeout;
 
     ngx_queue_insert_tail(&peer->commands, &cmd->queue);
@@ -44,9 +47,15 @@ ngx_http_token_peer_send(ngx_http_token_peer_t *peer,
 
     ngx_http_token_peer_set_timer(peer);
 
-    /* what else is sent in this round of the event loop goes with it */
+    /*
+     * At the head, before the callers that have got a token are answered: other
+     * machines wait for it.
+     */
 
-    ngx_post_event(c->write, &ngx_posted_events);
+    if (!c->write->posted) {
+        c->write->posted = 1;
+        ngx_queue_insert_head(&ngx_posted_events, &c->write->queue);
+    }
 }
 
 

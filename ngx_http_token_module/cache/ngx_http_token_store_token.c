@@ -10,13 +10,14 @@
 #include "ngx_http_token_cache.h"
 
 
-/* by so much, in milliseconds, the wall clocks of two machines may differ */
+/* by so much, in milliseconds, a machine's clock and the store's may differ */
 
 #define NGX_HTTP_TOKEN_STORE_SKEW      7200000
 
 /*
  * A kind, flags, which secret, a NUL; two times in milliseconds: the expiry by
- * the wall clock, and the lifetime.
+ * the store's clock, which is the only one that all machines know, and the
+ * lifetime.
  */
 
 #define NGX_HTTP_TOKEN_SEALED_HEADER   20
@@ -33,7 +34,8 @@ static ngx_str_t  ngx_http_token_failure = ngx_string("failure");
 
 
 static ngx_int_t ngx_http_token_share_unseal(ngx_http_token_share_t *share,
-    ngx_str_t *with, ngx_str_t *sealed, u_char kind, ngx_str_t *text);
+    ngx_str_t *with, ngx_str_t *sealed, u_char kind, int64_t now,
+    ngx_str_t *text);
 static void ngx_http_token_share_with(u_char *p, u_char *name,
     ngx_str_t *serial, ngx_str_t *with);
 static int64_t ngx_http_token_wall_clock(void);
@@ -62,7 +64,8 @@ ngx_http_token_share_open(ngx_http_token_share_t *share,
                               &with);
 
     if (ngx_http_token_share_unseal(share, &with, &value[3].text,
-                                    NGX_HTTP_TOKEN_SEALED_TOKEN, &text)
+                                    NGX_HTTP_TOKEN_SEALED_TOKEN,
+                                    value[5].integer, &text)
         != NGX_OK)
     {
         return NGX_DECLINED;
@@ -77,7 +80,9 @@ ngx_http_token_share_open(ngx_http_token_share_t *share,
 
     /* the store may say less, not more */
 
-    left = ngx_min(value[4].integer, share->lifetime);
+    left = ngx_http_token_read_int64(p + 4) - value[5].integer;
+    left = ngx_min(left, value[4].integer);
+    left = ngx_min(left, share->lifetime);
 
     /* since it was asked for */
 
@@ -120,7 +125,8 @@ ngx_http_token_share_open_failure(ngx_http_token_share_t *share,
 
     if (left <= 0
         || ngx_http_token_share_unseal(share, &with, &value[3].text,
-                                       NGX_HTTP_TOKEN_SEALED_FAILURE, &text)
+                                       NGX_HTTP_TOKEN_SEALED_FAILURE,
+                                       value[4].integer, &text)
            != NGX_OK)
     {
         return NGX_DECLINED;
@@ -154,12 +160,18 @@ ngx_http_token_share_open_failure(ngx_http_token_share_t *share,
 }
 
 
-/* opens what is sealed; what has expired long ago is a replay */
+/*
+ * Opens what is sealed.  What has expired by the store's clock was put back by
+ * somebody, and so was what has expired long ago by this machine's, if
+ * somebody has set the store's.
+ */
 
 static ngx_int_t
 ngx_http_token_share_unseal(ngx_http_token_share_t *share, ngx_str_t *with,
-    ngx_str_t *sealed, u_char kind, ngx_str_t *text)
+    ngx_str_t *sealed, u_char kind, int64_t now, ngx_str_t *text)
 {
+    int64_t  expires;
+
     if (ngx_http_token_unseal(share->pool, &share->keys[share->key], with,
                               sealed, text)
         != NGX_OK)
@@ -167,14 +179,16 @@ ngx_http_token_share_unseal(ngx_http_token_share_t *share, ngx_str_t *with,
         return NGX_DECLINED;
     }
 
-    if (text->len <= NGX_HTTP_TOKEN_SEALED_HEADER || text->data[0] != kind
-        || ngx_http_token_read_int64(text->data + 4)
-           < ngx_http_token_wall_clock() - NGX_HTTP_TOKEN_STORE_SKEW)
-    {
+    if (text->len <= NGX_HTTP_TOKEN_SEALED_HEADER || text->data[0] != kind) {
         return NGX_DECLINED;
     }
 
-    return NGX_OK;
+    expires = ngx_http_token_read_int64(text->data + 4);
+
+    return (expires > now
+            && expires > ngx_http_token_wall_clock()
+                         - NGX_HTTP_TOKEN_STORE_SKEW)
+           ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -203,9 +217,7 @@ ngx_http_token_share_seal(ngx_http_token_share_t *share,
            | (token->last ? NGX_HTTP_TOKEN_SEALED_LAST : 0);
     p[2] = (u_char) token->secret;
 
-    p = ngx_http_token_write_int64(p + 4, ngx_http_token_wall_clock()
-                                          + token->expires
-                                          - ngx_http_token_now());
+    p = ngx_http_token_write_int64(p + 4, share->now + token->left);
     p = ngx_http_token_write_int64(p, token->lifetime);
     ngx_memcpy(p, token->text.data, token->text.len);
 
@@ -229,7 +241,11 @@ ngx_http_token_share_seal_failure(ngx_http_token_share_t *share,
 
     what[0] = NGX_HTTP_TOKEN_SEALED_FAILURE;
 
-    (void) ngx_http_token_write_int64(what + 4, ngx_http_token_wall_clock()
+    /* the time since the lease was taken is that of the call */
+
+    (void) ngx_http_token_write_int64(what + 4, share->now
+                                                + ngx_http_token_now()
+                                                - share->sent
                                                 + (int64_t) backoff);
 
     p = ngx_snprintf(what + NGX_HTTP_TOKEN_SEALED_HEADER, 64, "%s %T",

@@ -73,9 +73,9 @@ ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
 
 /*
- * Each worker needs a connection for the eventfd, beside those that
- * ngx_event_init_conf() counts: listening sockets and the channel.  If a reload
- * has too few of them, it fails here, and the old workers go on.
+ * Each worker needs a connection for the eventfd, and one for the store, beside
+ * those that ngx_event_init_conf() counts: listening sockets and the channel.
+ * If a reload has too few of them, it fails here, and the old workers go on.
  */
 
 static ngx_int_t
@@ -112,7 +112,7 @@ ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone)
 
 #endif
 
-    if (cycle->connection_n < n + 2) {
+    if (cycle->connection_n < n + 2 + (zone->store != NULL)) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "%ui worker_connections are not enough for %ui listening "
                       "sockets and \"token_proxy_cache_zone\" \"%V\"",

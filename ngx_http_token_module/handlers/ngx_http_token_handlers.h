@@ -29,6 +29,7 @@ typedef struct {
     size_t                          size;
     size_t                          used;
     ngx_http_token_time_t           now;
+    ngx_uint_t                      store;     /* the zone has one */
     ngx_http_token_shctx_t          sh;
     ngx_http_token_state_t          states[NGX_HTTP_TOKEN_ENDPOINTS];
 } ngx_http_token_view_t;

@@ -9,6 +9,13 @@
 #include "ngx_http_token_handlers.h"
 
 
+/* of what there is a series each */
+
+#define NGX_HTTP_TOKEN_PER_ZONE      0
+#define NGX_HTTP_TOKEN_PER_ENDPOINT  1
+#define NGX_HTTP_TOKEN_PER_STORE     2  /* a zone that has a store */
+
+
 typedef struct ngx_http_token_metric_s  ngx_http_token_metric_t;
 
 /* the text that is written, and what the next series in it is about */
@@ -27,7 +34,7 @@ struct ngx_http_token_metric_s {
     char                           *name;
     char                           *type;
     char                           *help;
-    ngx_uint_t                      per_endpoint;
+    ngx_uint_t                      per;      /* a zone, an endpoint, a store */
     void                          (*write)(ngx_http_token_series_t *s);
 };
 
@@ -40,45 +47,69 @@ static void ngx_http_token_metric_endpoint(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_fetches(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_duration(ngx_http_token_series_t *s);
 static void ngx_http_token_metric_secrets(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_store(ngx_http_token_series_t *s);
+static void ngx_http_token_metric_store_duration(ngx_http_token_series_t *s);
 
 
 static ngx_http_token_metric_t  ngx_http_token_metrics[] = {
 
     { "token_proxy_cache_entries", "gauge",
-      "Entries of a cache zone.", 0, ngx_http_token_metric_zone },
+      "Entries of a cache zone.",
+      NGX_HTTP_TOKEN_PER_ZONE, ngx_http_token_metric_zone },
     { "token_proxy_cache_size_bytes", "gauge",
-      "Size of a cache zone.", 0, ngx_http_token_metric_zone },
+      "Size of a cache zone.",
+      NGX_HTTP_TOKEN_PER_ZONE, ngx_http_token_metric_zone },
     { "token_proxy_cache_used_bytes", "gauge",
-      "Pages in use of a cache zone.", 0, ngx_http_token_metric_zone },
+      "Pages in use of a cache zone.",
+      NGX_HTTP_TOKEN_PER_ZONE, ngx_http_token_metric_zone },
     { "token_proxy_cache_evictions_total", "counter",
-      "Entries that gave way to others.", 0, ngx_http_token_metric_zone },
+      "Entries that gave way to others.",
+      NGX_HTTP_TOKEN_PER_ZONE, ngx_http_token_metric_zone },
     { "token_proxy_requests_total", "counter",
-      "Callers, by what the cache had for them.", 1,
-      ngx_http_token_metric_requests },
+      "Callers, by what the cache had for them.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_requests },
     { "token_proxy_refreshes_total", "counter",
-      "Fetches ahead of an expiry.", 1, ngx_http_token_metric_endpoint },
+      "Fetches ahead of an expiry.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
     { "token_proxy_fetches_total", "counter",
-      "Calls of a token endpoint that have ended, by how they did.", 1,
-      ngx_http_token_metric_fetches },
+      "Calls of a token endpoint that have ended, by how they did.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_fetches },
     { "token_proxy_fetch_duration_seconds", "histogram",
-      "Time that a token endpoint took.", 1, ngx_http_token_metric_duration },
+      "Time that a token endpoint took.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_duration },
     { "token_proxy_tokens", "gauge",
-      "Tokens that are valid.", 1, ngx_http_token_metric_endpoint },
+      "Tokens that are valid.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
     { "token_proxy_earliest_expiry_seconds", "gauge",
-      "Time until the first of the valid tokens expires.", 1,
-      ngx_http_token_metric_endpoint },
+      "Time until the first of the valid tokens expires.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
     { "token_proxy_backoff_entries", "gauge",
-      "Token requests that are not repeated yet after a failure.", 1,
-      ngx_http_token_metric_endpoint },
+      "Token requests that are not repeated yet after a failure.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
     { "token_proxy_fetching", "gauge",
-      "Calls of a token endpoint that go on, for the cache.", 1,
-      ngx_http_token_metric_endpoint },
+      "Calls of a token endpoint that go on, for the cache.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
     { "token_proxy_client_secret_tokens", "gauge",
-      "Valid tokens, by which of two client secrets has fetched them.", 1,
-      ngx_http_token_metric_secrets },
+      "Valid tokens, by which of two client secrets has fetched them.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_secrets },
     { "token_proxy_client_secret_retries_total", "counter",
-      "Calls of a token endpoint with the other of two client secrets.", 1,
-      ngx_http_token_metric_endpoint },
+      "Calls of a token endpoint with the other of two client secrets.",
+      NGX_HTTP_TOKEN_PER_ENDPOINT, ngx_http_token_metric_endpoint },
+    { "token_proxy_store_up", "gauge",
+      "Whether the store that machines share is used.",
+      NGX_HTTP_TOKEN_PER_STORE, ngx_http_token_metric_store },
+    { "token_proxy_store_commands_total", "counter",
+      "Commands to the store.",
+      NGX_HTTP_TOKEN_PER_STORE, ngx_http_token_metric_store },
+    { "token_proxy_store_errors_total", "counter",
+      "Commands to the store that have failed.",
+      NGX_HTTP_TOKEN_PER_STORE, ngx_http_token_metric_store },
+    { "token_proxy_store_tokens_taken_total", "counter",
+      "Tokens that another machine has fetched.",
+      NGX_HTTP_TOKEN_PER_STORE, ngx_http_token_metric_store },
+    { "token_proxy_store_command_duration_seconds", "histogram",
+      "Time that a command to the store took.",
+      NGX_HTTP_TOKEN_PER_STORE, ngx_http_token_metric_store_duration },
     { NULL, NULL, NULL, 0, NULL }
 };
 
@@ -91,7 +122,11 @@ ngx_http_token_status_text(u_char *p, u_char *last,
     ngx_http_token_metric_t  *metric;
     ngx_http_token_series_t   s;
 
-    s.p = p;
+    s.p = ngx_slprintf(p, last,
+                       "# HELP token_proxy_build_info Version of the module.\n"
+                       "# TYPE token_proxy_build_info gauge\n"
+                       "token_proxy_build_info{version=\""
+                       NGX_HTTP_TOKEN_VERSION "\"} 1\n");
     s.last = last;
 
     for (metric = ngx_http_token_metrics; metric->name; metric++) {
@@ -106,7 +141,11 @@ ngx_http_token_status_text(u_char *p, u_char *last,
             s.view = &views[i];
             s.endpoint = NULL;
 
-            if (!metric->per_endpoint) {
+            if (metric->per == NGX_HTTP_TOKEN_PER_STORE && !views[i].store) {
+                continue;
+            }
+
+            if (metric->per != NGX_HTTP_TOKEN_PER_ENDPOINT) {
                 metric->write(&s);
                 continue;
             }
@@ -264,6 +303,67 @@ ngx_http_token_metric_secrets(ngx_http_token_series_t *s)
 
     ngx_http_token_metric_line(s, "", line, "first", s->state->secrets[0]);
     ngx_http_token_metric_line(s, "", line, "second", s->state->secrets[1]);
+}
+
+
+static void
+ngx_http_token_metric_store(ngx_http_token_series_t *s)
+{
+    char                          *name;
+    ngx_uint_t                     value;
+    ngx_http_token_store_stats_t  *store;
+
+    name = s->metric->name;
+    store = &s->view->sh.store;
+
+    if (ngx_strcmp(name, "token_proxy_store_up") == 0) {
+
+        /* nobody has tried it yet */
+
+        if (store->state == NGX_HTTP_TOKEN_STORE_NOT_KNOWN) {
+            return;
+        }
+
+        value = (store->state == NGX_HTTP_TOKEN_STORE_IS_UP);
+
+    } else if (ngx_strcmp(name, "token_proxy_store_commands_total") == 0) {
+        value = store->commands;
+
+    } else if (ngx_strcmp(name, "token_proxy_store_errors_total") == 0) {
+        value = store->errors;
+
+    } else {
+        value = store->taken;
+    }
+
+    ngx_http_token_metric_line(s, "", "} %ui\n", value);
+}
+
+
+static void
+ngx_http_token_metric_store_duration(ngx_http_token_series_t *s)
+{
+    ngx_uint_t                     i, count, bound;
+    ngx_http_token_store_stats_t  *store;
+
+    store = &s->view->sh.store;
+    count = 0;
+
+    for (i = 0; i < NGX_HTTP_TOKEN_BUCKETS - 1; i++) {
+        count += store->buckets[i];
+        bound = ngx_http_token_stats_store_bounds[i];
+
+        ngx_http_token_metric_line(s, "_bucket", ",le=\"%ui.%06ui\"} %ui\n",
+                                   bound / 1000000, bound % 1000000, count);
+    }
+
+    count += store->buckets[i];
+
+    ngx_http_token_metric_line(s, "_bucket", ",le=\"+Inf\"} %ui\n", count);
+    ngx_http_token_metric_line(s, "_sum", "} %uL.%06uL\n",
+                               store->duration / 1000000,
+                               store->duration % 1000000);
+    ngx_http_token_metric_line(s, "_count", "} %ui\n", count);
 }
 
 

@@ -29,6 +29,8 @@ static ngx_uint_t ngx_http_token_status_wants_text(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_token_status_accepts(ngx_str_t *accept, char *type);
 static u_char *ngx_http_token_status_json(u_char *p, u_char *last,
     ngx_http_token_view_t *views, ngx_uint_t n);
+static u_char *ngx_http_token_status_json_store(u_char *p, u_char *last,
+    ngx_http_token_store_stats_t *store);
 static u_char *ngx_http_token_status_json_endpoint(u_char *p, u_char *last,
     ngx_http_token_view_t *view, ngx_uint_t n);
 
@@ -171,6 +173,7 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     view->name = shm_zone->shm.name;
     view->size = shm_zone->shm.size;
     view->now = ngx_http_token_now();
+    view->store = (zone->store != NULL);
 
     sh = ngx_http_token_zone_lock(zone);
 
@@ -252,7 +255,8 @@ ngx_http_token_status_json(u_char *p, u_char *last,
     ngx_uint_t              i, e;
     ngx_http_token_view_t  *view;
 
-    p = ngx_slprintf(p, last, "{\"zones\":{");
+    p = ngx_slprintf(p, last, "{\"version\":\"" NGX_HTTP_TOKEN_VERSION "\","
+                     "\"zones\":{");
 
     for (i = 0; i < n; i++) {
         view = &views[i];
@@ -261,10 +265,15 @@ ngx_http_token_status_json(u_char *p, u_char *last,
         p = ngx_http_token_status_name(p, last, view->name.data,
                                        view->name.len);
         p = ngx_slprintf(p, last, "\":{\"entries\":%ui,\"size_bytes\":%uz,"
-                         "\"used_bytes\":%uz,\"evictions\":%ui,"
-                         "\"endpoints\":{",
+                         "\"used_bytes\":%uz,\"evictions\":%ui,",
                          view->sh.entries, view->size, view->used,
                          view->sh.evictions);
+
+        if (view->store) {
+            p = ngx_http_token_status_json_store(p, last, &view->sh.store);
+        }
+
+        p = ngx_slprintf(p, last, "\"endpoints\":{");
 
         for (e = 0; e < view->sh.nendpoints; e++) {
             p = ngx_slprintf(p, last, "%s", e ? "," : "");
@@ -275,6 +284,22 @@ ngx_http_token_status_json(u_char *p, u_char *last,
     }
 
     return ngx_slprintf(p, last, "}}\n");
+}
+
+
+static u_char *
+ngx_http_token_status_json_store(u_char *p, u_char *last,
+    ngx_http_token_store_stats_t *store)
+{
+    static char  *states[] = { "unknown", "down", "up" };
+
+    return ngx_slprintf(p, last, "\"store\":{\"state\":\"%s\","
+                        "\"commands\":%ui,\"errors\":%ui,"
+                        "\"tokens_taken\":%ui,"
+                        "\"command_seconds\":%uL.%06uL},",
+                        states[store->state], store->commands, store->errors,
+                        store->taken, store->duration / 1000000,
+                        store->duration % 1000000);
 }
 
 

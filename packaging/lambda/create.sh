@@ -123,7 +123,7 @@ choose_environment() {
     NAMES=(TOKEN_ENDPOINT CORS_ORIGIN "${MORE[@]}")
     [[ $SECRET_ID ]] || NAMES+=(CONSUMER_KEY CONSUMER_SECRET)
     SECRETS+=("${MORE[@]}")
-    read_env_file "${NAMES[@]}"
+    [[ ! -f .env ]] || read_env_file .env "${NAMES[@]}"
 
     for name in "${NAMES[@]}"; do
         [[ ${!name-} || $name == CORS_ORIGIN ]] ||

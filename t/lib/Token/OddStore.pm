@@ -24,7 +24,8 @@ use Time::HiRes qw(time);
 use Token::Resp qw(take_command bytes_of);
 use Token::Util qw(end_child);
 
-my $SERIAL = '1700000000000000';
+# as take of the module's scripts has them
+my ($SERIAL, $NOW) = ('1700000000000000', ':1700000000000');
 
 sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n" }
 sub array { return '*' . @_ . "\r\n" . join '', @_ }
@@ -66,24 +67,25 @@ my %REPLY = (
     'a word that nobody knows' => words('hello', ':1', ':2', ':3'),
     'token and no more'   => words('token'),
     'token of nothing'    => array(bulk('token'), ("\$-1\r\n") x 3),
-    'token, blob empty'   => words('token', $SERIAL, '', ':5000'),
-    'token, blob of noise' => words('token', $SERIAL, "\x01" . 'noise' x 50, ':5000'),
-    'token, blob of 1 MB' => words('token', $SERIAL, "\x01" . 'x' x 1_000_000, ':5000'),
+    'token, blob empty'   => words('token', $SERIAL, '', ':5000', $NOW),
+    'token, blob of noise' => words('token', $SERIAL, "\x01" . 'noise' x 50, ':5000', $NOW),
+    'token, blob of 1 MB' => words('token', $SERIAL, "\x01" . 'x' x 1_000_000, ':5000', $NOW),
     'token, blob in the clear' => words('token', $SERIAL,
-        '{"access_token":"STOLEN","expires_in":3600}', ':3600000'),
-    'token, serial of 64 KB' => words('token', 'x' x 65536, 'blob', ':5000'),
-    'token, PTTL below 0' => words('token', $SERIAL, 'blob', ':-1'),
-    'token, PTTL as a string' => words('token', $SERIAL, 'blob', 'soon'),
-    'token, PTTL of 19 digits' => words('token', $SERIAL, 'blob', ':9223372036854775807'),
-    'token, PTTL of 40 digits' => words('token', $SERIAL, 'blob', ':' . '9' x 40),
+        '{"access_token":"STOLEN","expires_in":3600}', ':3600000', $NOW),
+    'token, serial of 64 KB' => words('token', 'x' x 65536, 'blob', ':5000', $NOW),
+    'token, now of 40 digits' => words('token', $SERIAL, 'blob', ':5000', ':' . '9' x 40),
+    'token, PTTL below 0' => words('token', $SERIAL, 'blob', ':-1', $NOW),
+    'token, PTTL as a string' => words('token', $SERIAL, 'blob', 'soon', $NOW),
+    'token, PTTL of 19 digits' => words('token', $SERIAL, 'blob', ':9223372036854775807', $NOW),
+    'token, PTTL of 40 digits' => words('token', $SERIAL, 'blob', ':' . '9' x 40, $NOW),
     'wait and no more'    => words('wait'),
     'wait, below 0'       => words('wait', ':-2'),
     'wait for ever'       => words('wait', ':9223372036854775807'),
     'wait for a word'     => words('wait', 'later'),
     'fail and no more'    => words('fail'),
-    'fail for ever'       => words('fail', ':9223372036854775807', 'refused'),
-    'fail below 0'        => words('fail', ':-5', 'refused'),
-    'fail with noise'     => words('fail', ':1000', "\x00\xff\r\n" x 100),
+    'fail for ever'       => words('fail', ':9223372036854775807', 'refused', $NOW),
+    'fail below 0'        => words('fail', ':-5', 'refused', $NOW),
+    'fail with noise'     => words('fail', ':1000', "\x00\xff\r\n" x 100, $NOW),
     'fetch and no more'   => words('fetch'),
     'fetch, no serial'    => words('fetch', '', ':0'),
     'fetch, serial of 64 KB' => words('fetch', 'x' x 65536, ':1'),
