@@ -71,7 +71,7 @@ is(scalar(@extra), 0, 'every entry is a line')
 ok($lines{$_}, "$_: is seen") for
     'close() "…" failed',
     'token endpoint "…" answered …',
-    'environment variable "…" of "…" is not set',
+    'environment variable "…" of "…" is not set: a command by hand needs it as the service does',
     '"token_proxy_grant_type urn:ietf:params:oauth:grant-type:jwt-bearer" needs "token_proxy_private_key", or "token_proxy_param assertion"';
 
 
