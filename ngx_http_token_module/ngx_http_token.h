@@ -96,6 +96,7 @@ typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
 typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
 typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
 typedef struct ngx_http_token_cert_s      ngx_http_token_cert_t;
+typedef struct ngx_http_token_copy_s      ngx_http_token_copy_t;
 typedef struct ngx_http_token_store_s     ngx_http_token_store_t;
 
 
@@ -205,8 +206,14 @@ typedef struct {
     ngx_msec_t                      backoff_max;
     ngx_flag_t                      warm;     /* of the location itself */
     ngx_http_token_pos_t            warm_pos;
+
+    /* of this worker: what it has served last for a constant request */
+
+    ngx_http_token_copy_t          *copy;
 } ngx_http_token_cache_conf_t;
 
+
+#define NGX_HTTP_TOKEN_NO_VARIABLE  -1
 
 typedef struct {
     ngx_str_t                       name;     /* of a token location */
@@ -222,8 +229,13 @@ typedef struct {
     ngx_http_token_loc_conf_t      *location;
     u_char                         *lowcase;
     ngx_http_handler_pt             handler;  /* that stood there */
-    ngx_int_t                       variable; /* $http_ and its name */
+    ngx_int_t                       variable; /* $http_ and its name, if it is
+                                                 used anywhere */
     ngx_uint_t                      grpc;     /* grpc_pass */
+
+    /* of this worker, as that of the cache */
+
+    ngx_http_token_copy_t          *copy;
 } ngx_http_token_bearer_conf_t;
 
 
@@ -273,6 +285,8 @@ struct ngx_http_token_request_s {
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
+    ngx_str_t                       inputs;         /* all that is evaluated,
+                                                       for the cache */
 
     /* what the body and the claims were made of */
 
@@ -286,6 +300,14 @@ struct ngx_http_token_request_s {
     u_char                         *digest;         /* of one that another
                                                        request needs */
 };
+
+
+/* what is evaluated for each request: one of the two */
+
+typedef struct {
+    ngx_http_token_value_t         *value;
+    ngx_http_complex_value_t       *complex;
+} ngx_http_token_input_t;
 
 
 /* where an answer has a standard member: token_proxy_member */
@@ -343,6 +365,7 @@ typedef struct {
     ngx_uint_t                      fetched;         /* the two above count */
     ngx_uint_t                      serial;          /* of the cached token */
     u_char                         *digest;          /* NULL if not cached */
+    ngx_buf_t                       buf;             /* for the body */
 } ngx_http_token_result_t;
 
 
@@ -451,6 +474,11 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_loc_conf_t      *bearer_token;  /* and one for a header */
     ngx_uint_t                      chain_state;
     u_char                         *digest;   /* of a constant request */
+    ngx_array_t                    *inputs;   /* ngx_http_token_input_t, of
+                                                 another one */
+    ngx_uint_t                      file_inputs;  /* some are in files */
+    ngx_uint_t                      plain;    /* cached, and nothing has to be
+                                                 evaluated for it */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */

@@ -595,14 +595,20 @@ ngx_http_token_find_location(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf,
 }
 
 
-/* the variable $http_... of the header */
+/*
+ * The variable $http_... of the header.  All that the configuration names is
+ * known by now.
+ */
 
 static char *
 ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    u_char     *p;
-    size_t      i;
-    ngx_str_t   name;
+    u_char                     *p;
+    size_t                      len;
+    ngx_str_t                   name;
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
 
     name.len = sizeof("http_") - 1 + tlcf->bearer.header.len;
     name.data = ngx_pnalloc(cf->pool, name.len);
@@ -617,7 +623,21 @@ ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
                                                 : tlcf->bearer.lowcase[i];
     }
 
-    tlcf->bearer.variable = ngx_http_get_variable_index(cf, &name);
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    return (tlcf->bearer.variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
+    v = cmcf->variables.elts;
+    len = name.len;
+
+    tlcf->bearer.variable = NGX_HTTP_TOKEN_NO_VARIABLE;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        if (v[i].name.len == len
+            && ngx_strncasecmp(v[i].name.data, name.data, len) == 0)
+        {
+            tlcf->bearer.variable = i;
+            break;
+        }
+    }
+
+    return NGX_CONF_OK;
 }

@@ -338,6 +338,8 @@ ngx_http_token_copy_request(ngx_pool_t *pool, ngx_http_token_request_t *dst,
 
     *dst = *src;
 
+    ngx_str_null(&dst->inputs);
+
     if (src->tlcf->constant) {
         return NGX_OK;
     }

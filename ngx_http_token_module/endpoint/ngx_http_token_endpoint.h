@@ -195,6 +195,14 @@ u_char *ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 
 /*
+ * Evaluates all that is not constant in a location's token request and in the
+ * key of its cache, in r->pool: of one location the same text is the same token
+ * request.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_request_inputs(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *text);
+
+/*
  * Prepares what of a token request's identity is constant.  Called after
  * ngx_http_token_request_init().
  */

@@ -52,16 +52,10 @@ static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
 
 
 ngx_int_t
-ngx_http_token_cors_handler(ngx_http_request_t *r)
+ngx_http_token_cors_handler(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (tlcf->enable != 1 || r != r->main) {
-        return NGX_DECLINED;
-    }
+    ngx_http_token_ctx_t  *ctx;
 
     if (ngx_http_token_cors_is_no_cors(r, &tlcf->cors)) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
