@@ -5,8 +5,9 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-BUILD=${BUILD_DIR:-$ROOT/build}
+BUILD=$(realpath -m -- "${BUILD_DIR:-$ROOT/build}")
 MODULE=ngx_http_token_module
+MARKER=.made-by-$MODULE
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 
@@ -17,7 +18,10 @@ usage: ./build.sh [options] [command] [arguments]
 commands:
   build            build build/ngx_http_token_module.so for the installed nginx
                    (the default)
-  run              build, then serve the demo; PORT is its port (8080)
+  run              build, then serve the demo. Variables, also from .env:
+                   PORT (8080); CORS_ORIGIN, an origin whose pages may fetch
+                   tokens too; CONSUMER_KEY, CONSUMER_SECRET, TOKEN_ENDPOINT.
+                   VOXEET=1 also installs npm, for the Voxeet Web SDK
   test [ARG...]    build, then run the tests; ARGs are prove's: t/basic.t, -v
     --sanitize     ... with an nginx and a module that have AddressSanitizer,
                    LeakSanitizer and UndefinedBehaviorSanitizer
@@ -32,9 +36,16 @@ commands:
                    what is wrong names a seed, which plays it again
   deb              build a Debian package, libnginx-mod-http-token, for the
                    installed nginx: it is in build/deb/
+  image            build a container image from Debian's packages, without a
+                   registry: build/image/nginx-token.tar (root)
+  lambda [CONF [CA]]
+                   make a zip for AWS Lambda, build/lambda/token.zip, with
+                   packaging/lambda/nginx.conf or CONF, and the system's
+                   authorities or those of CA
   lint             check the sources: style, cppcheck, clang-tidy, shellcheck
   install          build, then copy the module to nginx's modules
-  clean            remove what was built
+  clean            remove what was built: the directory below, if build.sh made
+                   it
   help             show this text
 
 options:
@@ -75,6 +86,10 @@ fail() {
 . "$ROOT/scripts/suite.sh"
 # shellcheck source=scripts/deb.sh
 . "$ROOT/scripts/deb.sh"
+# shellcheck source=scripts/image.sh
+. "$ROOT/scripts/image.sh"
+# shellcheck source=scripts/lambda.sh
+. "$ROOT/scripts/lambda.sh"
 # shellcheck source=scripts/lint.sh
 . "$ROOT/scripts/lint.sh"
 # shellcheck source=scripts/tests.sh
@@ -88,11 +103,13 @@ build() {
 }
 
 
+# Node's hundreds of packages are installed for one button, so only when that
+# is asked for.
 run() {
-    build "${NODE_PACKAGES[@]}"
+    if [[ ${VOXEET-} == 1 ]]; then build "${NODE_PACKAGES[@]}"; else build; fi
     PATH=$(dirname "$NGINX"):$PATH
     export NGX_TOKEN_MODULE=$SO
-    exec "$ROOT/demo/run.sh" "$@"
+    exec "$ROOT/demo/run.sh"
 }
 
 
@@ -110,8 +127,24 @@ install_module() {
 }
 
 
+# A directory that was not there before is the script's own, and gets a file
+# that says so. BUILD_DIR may name any other.
+own_build_dir() {
+    [[ ! -e $BUILD ]] || return 0
+
+    mkdir -p -- "$BUILD" || fail "$BUILD cannot be made"
+    say "Made by build.sh, whose command \"clean\" deletes this directory." \
+        > "$BUILD/$MARKER"
+}
+
+
+# build/ beside this script is ours by its place.
 clean() {
-    remove "$BUILD" "$ROOT/t/node_modules"
+    if [[ ! -e $BUILD || -f $BUILD/$MARKER || $BUILD == "$ROOT/build" ]]; then
+        remove "$BUILD" "$ROOT/t/node_modules"
+    else
+        fail "$BUILD was not made by build.sh: nothing is deleted"
+    fi
 }
 
 
@@ -159,13 +192,23 @@ while (( $# )); do
         --no-werror)            WERROR=no ;;
         -h | --help)            COMMAND=help ;;
         *)
-            if [[ $COMMAND ]]; then ARGS+=("$1"); else COMMAND=$1; fi
+            if [[ $COMMAND ]]; then
+                ARGS+=("$1")
+            elif [[ $1 == -* ]]; then
+                fail "no option $1: ./build.sh help lists them"
+            else
+                COMMAND=$1
+            fi
             ;;
     esac
     shift
 done
 
-if [[ $COMMAND != @(|test|run|fuzz) ]] && (( ${#ARGS[@]} )); then
+if [[ $COMMAND == run ]] && (( ${#ARGS[@]} )); then
+    fail "run takes no argument ${ARGS[0]}: its settings are variables, as in PORT=9090 ./build.sh run"
+fi
+
+if [[ $COMMAND != @(|test|fuzz|lambda) ]] && (( ${#ARGS[@]} )); then
     fail "$COMMAND takes no argument ${ARGS[0]}: ./build.sh help tells more"
 fi
 
@@ -177,12 +220,16 @@ fi
 
 choose_build
 
+[[ $COMMAND == @(clean|help) ]] || own_build_dir
+
 case ${COMMAND:-build} in
     build)      build ;;
-    run)        run "${ARGS[@]}" ;;
+    run)        run ;;
     test)       if [[ $SUITE ]]; then suite_tests "$SUITE" "${ARGS[@]}"; else run_tests "${ARGS[@]}"; fi ;;
     fuzz)       fuzz "${ARGS[@]}" ;;
     deb)        build_deb ;;
+    image)      build_image ;;
+    lambda)     build_lambda "${ARGS[@]}" ;;
     lint)       lint ;;
     install)    install_module ;;
     clean)      clean ;;

@@ -79,7 +79,8 @@ free_port() {
 
 
 # start_nginx NAME WORKERS [MAIN]: its http block comes from standard input,
-# its pid goes to PID. Nothing is logged but errors.
+# its pid goes to PID. Nothing is logged but errors. WORKER_CONNECTIONS may be
+# set.
 start_nginx() {
     local dir=$BENCH/$1 workers=$2 main=${3:-} user=
 
@@ -93,7 +94,7 @@ $user
 worker_processes $workers;
 pid $dir/pid;
 error_log $dir/error.log;
-events { worker_connections 2048; }
+events { worker_connections ${WORKER_CONNECTIONS:-2048}; }
 http {
     access_log off;
     keepalive_requests 100000000;
@@ -127,7 +128,8 @@ wait_until() {
 }
 
 
-# workers PID: of that nginx, without its cache manager.
+# workers PID: of that nginx, without its cache manager. Under valgrind processes
+# have no titles.
 workers() {
     local pid children
 
@@ -135,7 +137,7 @@ workers() {
     read -ra children < "/proc/$1/task/$1/children" || true
 
     for pid in "${children[@]}"; do
-        tr '\0' ' ' < "/proc/$pid/cmdline" | grep -q 'worker process' &&
+        tr '\0' ' ' < "/proc/$pid/cmdline" | grep -Eq 'worker process|valgrind' &&
             printf '%s ' "$pid"
     done
 

@@ -14,7 +14,7 @@ const problems = {
   403: 'The server does not hand out tokens to this page.',
   404: 'There is no token location on this server.',
   429: 'Too many requests. Wait a moment and try again.',
-  502: 'nginx got no token from the token endpoint. The address, the key or the secret may be wrong: the error log of nginx tells which.',
+  502: 'nginx got no token from the token endpoint. The address, the key or the secret may be wrong. nginx\'s error log says which: it is in the terminal where the demo runs.',
   503: 'The token endpoint is busy. Try again later.',
   504: 'The token endpoint took too long to answer.',
 };
@@ -32,7 +32,9 @@ async function requestToken() {
   if (!response.ok) {
     const words = problems[response.status] ?? 'The server answered with an error.';
     const wait = response.headers.get('Retry-After');
-    throw new Error(`${words} Status ${response.status}${wait ? `, retry after ${wait} s` : ''}.`);
+    const said = (await response.json().catch(() => undefined))?.error_description;
+    const quote = typeof said === 'string' && said ? ` It says: “${said.slice(0, 200)}”` : '';
+    throw new Error(`${words}${quote} Status ${response.status}${wait ? `, retry after ${wait} s` : ''}.`);
   }
 
   const body = await response.json().catch(() => {
@@ -44,8 +46,16 @@ async function requestToken() {
 
   held = { token: body.access_token, claims: decode(body.access_token) };
   showToken(body);
+
+  if (secondsLeft(held.claims?.exp) <= 0) {
+    throw new Error('This token has expired already, if the clock of this device is right. '
+      + `The clock or the token is wrong: it is ${timeOf(Date.now())} here, `
+      + `and the token ends ${timeOf(held.claims.exp * 1000)}.`);
+  }
   return held.token;
 }
+
+const timeOf = (time) => new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
 // The claims of a JWT, or undefined for an opaque token.
 function decode(token) {
@@ -69,7 +79,7 @@ function showToken(body) {
   $('refresh-token').textContent = body.refresh_token ? shorten(body.refresh_token) : 'none sent';
   $('stand-in').hidden = claims?.iss !== 'stand-in';
   $('expiry').textContent = Number.isFinite(claims?.exp)
-    ? new Date(claims.exp * 1000).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+    ? timeOf(claims.exp * 1000)
     : 'unknown: ' + (claims ? 'the token names no time' : 'the token is opaque, not a JWT');
   $('token').hidden = false;
 
@@ -127,12 +137,27 @@ $('copy').addEventListener('click', async () => {
 // The SDK calls this before the token expires, and wants the string alone.
 // While the token that it has is still good it gets that one again when
 // nothing new can be had, and asks again later.
+//
+// It asks again at once when it got no token, or one that has expired by this
+// device's clock. So a call waits first when it follows another closely, or
+// one that failed: 1 s, 2 s, 4 s, up to a minute.
+let pause = 0;
+let asked = -Infinity;
+let failed = false;
+
 async function refreshToken() {
+  const hurried = failed || performance.now() - asked < 5000;
+  pause = hurried ? Math.min(pause * 2 || 1000, 60000) : 0;
+  await new Promise((resolve) => { setTimeout(resolve, pause); });
+  asked = performance.now();
+
   try {
     const token = await requestToken();
+    failed = false;
     log('The SDK asked for the next token and got it.', 'good');
     return token;
   } catch (error) {
+    failed = true;
     log(`The SDK asked for the next token: ${error.message}`, 'bad');
     if (secondsLeft(held?.claims?.exp) > 0) {
       return held.token;
@@ -152,7 +177,7 @@ function loadSdk() {
     script.onload = resolve;
     script.onerror = () => {
       script.remove();
-      reject(new Error('The Voxeet Web SDK is not on this server: npm could not install it when the demo started.'));
+      reject(new Error('The Voxeet Web SDK is not on this server. Start the demo with VOXEET=1 ./build.sh run, which installs npm and the SDK; the terminal says so if that fails.'));
     };
     document.head.append(script);
   });

@@ -4,9 +4,11 @@
 #
 #   NGX_TOKEN_MODULE=/path/to/ngx_http_token_module.so demo/run.sh
 #
-# CONSUMER_KEY, CONSUMER_SECRET, TOKEN_ENDPOINT and PORT come from the
-# environment or from .env in the working directory. Without the first three
-# a stand-in takes the endpoint's place.
+# CONSUMER_KEY, CONSUMER_SECRET, TOKEN_ENDPOINT, CORS_ORIGIN and PORT come from
+# the environment, or from .env in the working directory or else beside
+# build.sh. Without the first three a stand-in takes the endpoint's place.
+# CORS_ORIGIN names the origins whose pages may fetch tokens too. VOXEET=0 does
+# without the Voxeet Web SDK.
 
 set -euo pipefail
 umask 022
@@ -24,35 +26,45 @@ fail() {
 }
 
 
-# The way dotenv reads it; what the environment has set stays.
-read_env_file() {
-    local LC_ALL=C names='' name line value
+# shellcheck source=scripts/dotenv.sh
+. "$demo/../scripts/dotenv.sh"
 
-    for name in CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT PORT; do
-        [[ -v $name ]] || names+=${names:+|}$name
+
+# One file is read, and not a mixture of two.
+read_settings() {
+    local names=(CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT CORS_ORIGIN PORT)
+    local here=$PWD/.env checkout=${demo%/*}/.env
+
+    if [[ ! -e $here || $here -ef $checkout ]]; then
+        here=$checkout
+        checkout=
+    fi
+
+    [[ -e $here ]] || return 0
+    [[ -f $here && -r $here ]] || fail "$here cannot be read"
+
+    if [[ $checkout && -e $checkout ]]; then
+        echo "Settings: $here (and not $checkout)"
+    else
+        echo "Settings: $here"
+    fi
+
+    read_env_file "$here" "${names[@]}"
+}
+
+
+# Sets origins, what token_proxy_cors_origin is to be.
+choose_origins() {
+    local origin list
+
+    IFS=$', \t' read -r -a list <<< "${CORS_ORIGIN-}"
+
+    for origin in "${list[@]}"; do
+        [[ $origin =~ ^(\*|null|https?://[]A-Za-z0-9.:_[-]+)$ ]] ||
+            fail "CORS_ORIGIN: \"$origin\" is not an origin such as http://localhost:3000"
     done
 
-    [[ $names && -f .env ]] || return 0
-
-    while IFS= read -r line || [[ $line ]]; do
-        line=${line#$'\xEF\xBB\xBF'}
-        [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?($names)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
-            continue
-        name=${BASH_REMATCH[2]}
-        value=${BASH_REMATCH[3]}
-
-        if [[ $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ ||
-              $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ ||
-              $value =~ ^\`([^\`]*)\`[[:space:]]*(#.*)?$ ]]
-        then
-            value=${BASH_REMATCH[1]}
-        else
-            value=${value%%#*}
-            value=${value%"${value##*[![:space:]]}"}
-        fi
-
-        printf -v "$name" %s "$value"
-    done < .env
+    origins=${list[*]:-off}
 }
 
 
@@ -85,11 +97,19 @@ choose_endpoint() {
 }
 
 
-# The page works without the SDK, up to its second button.
+# The page works without the SDK, up to its second button. npm is not installed
+# for it unless that is asked for (build.sh).
 install_sdk() {
-    [[ -f $sdk/dist/voxeet-sdk.js ]] && return
+    [[ -f $sdk/dist/voxeet-sdk.js || ${VOXEET-} == 0 ]] && return
 
-    echo "Installing the Voxeet Web SDK from npm ..."
+    if ! command -v npm > /dev/null; then
+        echo "No Voxeet Web SDK, which the page's second button needs:" \
+             "VOXEET=1 ./build.sh run installs npm and the SDK."
+        return
+    fi
+
+    echo "Installing the Voxeet Web SDK from npm into demo/node_modules" \
+         "(VOXEET=0 does without) ..."
     npm install --prefix "$demo" --ignore-scripts --no-package-lock \
         --no-audit --no-fund --fetch-retries=0 --fetch-timeout=30000 \
         --loglevel=error > "$dir/npm.log" 2>&1 &
@@ -110,6 +130,7 @@ write_files() {
     conf=${conf//@MODULE@/"$NGX_TOKEN_MODULE"}
     conf=${conf//@PORT@/"$PORT"}
     conf=${conf//@ENDPOINT@/"$TOKEN_ENDPOINT"}
+    conf=${conf//@ORIGINS@/"$origins"}
     printf '%s\n' "$conf" > "$dir/nginx.conf"
 
     # nginx's workers are another user's when it is started by root.
@@ -170,7 +191,8 @@ clean_up() {
 }
 
 
-read_env_file
+(( $# == 0 )) || fail "no argument $1: PORT and the other settings are variables"
+read_settings
 PORT=${PORT:-8080}
 stand_in=
 
@@ -182,6 +204,7 @@ fi
     fail "NGX_TOKEN_MODULE does not name the built module: use ./build.sh run"
 command -v nginx > /dev/null || fail "nginx is not installed"
 choose_endpoint
+choose_origins
 
 trap clean_up EXIT
 trap 'exit 0' INT TERM HUP
@@ -194,7 +217,13 @@ start_nginx
 
 echo "Token URL: http://localhost:$PORT/token"
 echo "Demo page: http://localhost:$PORT/"
-echo "Ctrl-C ends it."
+if [[ $origins == off ]]; then
+    echo "Pages of other origins may not ask:" \
+         "CORS_ORIGIN=http://localhost:3000 lets those of one."
+else
+    echo "Pages of other origins that may ask: $origins"
+fi
+echo "nginx's error log is in this terminal. Ctrl-C ends the demo."
 
 while kill -0 "$nginx" 2> /dev/null; do
     sleep 50 &

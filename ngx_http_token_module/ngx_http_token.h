@@ -15,6 +15,8 @@
 #include <ngx_http.h>
 
 
+/* the one place: t/release.t compares the changelogs with it */
+
 #define NGX_HTTP_TOKEN_VERSION  "0.1.0"
 
 
@@ -66,7 +68,10 @@ typedef struct {
 } ngx_http_token_pos_t;
 
 
-/* VALUE: env:NAME, file:PATH, literal:TEXT, or a string, with variables */
+/*
+ * VALUE: env:NAME, file:PATH, literal:TEXT, token:/location, or a string, with
+ * variables
+ */
 
 typedef struct ngx_http_token_watch_s  ngx_http_token_watch_t;
 
@@ -75,6 +80,8 @@ typedef struct {
     ngx_http_token_watch_t         *file;     /* whose text it was, or NULL */
     ngx_http_complex_value_t       *complex;  /* how to evaluate it, if not */
     ngx_uint_t                      is_file;  /* what it evaluates to: a path */
+    ngx_uint_t                      is_token; /* the text is "token:" and the
+                                                 name of a token location */
     ngx_http_token_pos_t            pos;
 } ngx_http_token_value_t;
 
@@ -89,6 +96,7 @@ typedef struct ngx_http_token_loc_conf_s  ngx_http_token_loc_conf_t;
 typedef struct ngx_http_token_alg_s       ngx_http_token_alg_t;
 typedef struct ngx_http_token_key_s       ngx_http_token_key_t;
 typedef struct ngx_http_token_cert_s      ngx_http_token_cert_t;
+typedef struct ngx_http_token_copy_s      ngx_http_token_copy_t;
 typedef struct ngx_http_token_store_s     ngx_http_token_store_t;
 
 
@@ -198,8 +206,14 @@ typedef struct {
     ngx_msec_t                      backoff_max;
     ngx_flag_t                      warm;     /* of the location itself */
     ngx_http_token_pos_t            warm_pos;
+
+    /* of this worker: what it has served last for a constant request */
+
+    ngx_http_token_copy_t          *copy;
 } ngx_http_token_cache_conf_t;
 
+
+#define NGX_HTTP_TOKEN_NO_VARIABLE  -1
 
 typedef struct {
     ngx_str_t                       name;     /* of a token location */
@@ -215,8 +229,13 @@ typedef struct {
     ngx_http_token_loc_conf_t      *location;
     u_char                         *lowcase;
     ngx_http_handler_pt             handler;  /* that stood there */
-    ngx_int_t                       variable; /* $http_ and its name */
+    ngx_int_t                       variable; /* $http_ and its name, if it is
+                                                 used anywhere */
     ngx_uint_t                      grpc;     /* grpc_pass */
+
+    /* of this worker, as that of the cache */
+
+    ngx_http_token_copy_t          *copy;
 } ngx_http_token_bearer_conf_t;
 
 
@@ -234,22 +253,27 @@ typedef struct {
 #define NGX_HTTP_TOKEN_GRANT_SCOPE  2
 
 
+typedef struct ngx_http_token_request_s  ngx_http_token_request_t;
+
+
 /* a parameter or a claim, evaluated */
 
 typedef struct {
     ngx_str_t                       name;
     ngx_str_t                       value;
     ngx_http_token_watch_t         *file;     /* the value is its name */
+    ngx_http_token_request_t       *token;    /* what brings the value */
 } ngx_http_token_pair_t;
 
 
 /*
  * A token request (RFC 6749 4.4.2), evaluated and encoded: without assertions,
- * which are made when the request is sent, and with the names of files in the
- * place of what is in them, which is read then.
+ * which are made when the request is sent, and with the names of files and of
+ * token locations in the place of what is in them, which is read or fetched
+ * then.
  */
 
-typedef struct {
+struct ngx_http_token_request_s {
     ngx_http_token_loc_conf_t      *tlcf;           /* of its location */
     ngx_str_t                       endpoint;       /* URL */
     ngx_str_t                       authorization;  /* "Basic ...", or empty */
@@ -261,6 +285,8 @@ typedef struct {
     ngx_str_t                       audience;       /* of the assertion */
     ngx_str_t                       claims;         /* of a grant's assertion */
     ngx_uint_t                      refresh_grant;  /* of the caller, or 0 */
+    ngx_str_t                       inputs;         /* all that is evaluated,
+                                                       for the cache */
 
     /* what the body and the claims were made of */
 
@@ -268,7 +294,20 @@ typedef struct {
     ngx_uint_t                      nparams;
     ngx_http_token_pair_t          *claim_values;
     ngx_uint_t                      nclaim_values;
-} ngx_http_token_request_t;
+
+    ngx_http_token_pair_t           bearer;         /* token in a header, */
+    ngx_str_t                       bearer_value;   /* and the header's value */
+    u_char                         *digest;         /* of one that another
+                                                       request needs */
+};
+
+
+/* what is evaluated for each request: one of the two */
+
+typedef struct {
+    ngx_http_token_value_t         *value;
+    ngx_http_complex_value_t       *complex;
+} ngx_http_token_input_t;
 
 
 /* where an answer has a standard member: token_proxy_member */
@@ -326,6 +365,7 @@ typedef struct {
     ngx_uint_t                      fetched;         /* the two above count */
     ngx_uint_t                      serial;          /* of the cached token */
     u_char                         *digest;          /* NULL if not cached */
+    ngx_buf_t                       buf;             /* for the body */
 } ngx_http_token_result_t;
 
 
@@ -343,6 +383,7 @@ struct ngx_http_token_fetch_s {
 
     ngx_str_t                       url;      /* what the proxy module sends */
     ngx_str_t                       authorization;
+    ngx_str_t                       bearer;
     ngx_str_t                       body;
 
     ngx_http_request_t             *main;     /* without a client */
@@ -363,6 +404,8 @@ struct ngx_http_token_fetch_s {
                                                         -1 if not known */
     int64_t                         limit;           /* of what is cached, in
                                                         ms; -1 if none */
+    int64_t                         token_limit;     /* of the tokens that are
+                                                        sent, as above */
     ngx_uint_t                      last;            /* another one would not
                                                         be kept longer */
     time_t                          retry_after;     /* seconds, 0 if none */
@@ -376,6 +419,14 @@ struct ngx_http_token_fetch_s {
                                                         of a call */
     ngx_msec_t                      backoff;         /* in: of that machine;
                                                         out, if it failed */
+
+    /* tokens of other locations that the request needs */
+
+    void                           *chain;
+    ngx_uint_t                    (*drop_tokens)(ngx_http_token_fetch_t *fetch);
+    void                          (*again)(ngx_http_token_fetch_t *fetch);
+    ngx_uint_t                      try_again;       /* with other tokens */
+    ngx_uint_t                      uncalled;        /* there is none */
 };
 
 
@@ -414,8 +465,20 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_request_t        request;  /* what of it is constant */
     ngx_uint_t                      constant; /* all of the request is */
     ngx_uint_t                      deferred; /* it is made when it is sent:
-                                                 of files, or two secrets */
+                                                 of files, tokens, or two
+                                                 secrets */
+    ngx_uint_t                      chained;  /* it needs other locations'
+                                                 tokens: */
+    ngx_http_token_loc_conf_t     **tokens;   /* one for each parameter, or
+                                                 NULL */
+    ngx_http_token_loc_conf_t      *bearer_token;  /* and one for a header */
+    ngx_uint_t                      chain_state;
     u_char                         *digest;   /* of a constant request */
+    ngx_array_t                    *inputs;   /* ngx_http_token_input_t, of
+                                                 another one */
+    ngx_uint_t                      file_inputs;  /* some are in files */
+    ngx_uint_t                      plain;    /* cached, and nothing has to be
+                                                 evaluated for it */
     uint32_t                        fields_hash;
     ngx_str_t                       allow;
     ngx_array_t                    *error_pages;  /* of the location itself */
@@ -527,6 +590,19 @@ ngx_http_token_ctx(ngx_http_request_t *r)
     }
 
     return ctx;
+}
+
+
+/* whether a request is that of a fetch, and has no client */
+
+static ngx_inline ngx_uint_t
+ngx_http_token_is_fetch(ngx_http_request_t *r)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    return (ctx && ctx->fetch);
 }
 
 

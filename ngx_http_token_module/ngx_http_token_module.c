@@ -386,6 +386,42 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
+/*
+ * Each request of a server gets to the handlers of phases, and most requests no
+ * further than here.
+ */
+
+static ngx_int_t
+ngx_http_token_preaccess(ngx_http_request_t *r)
+{
+    ngx_uint_t                  n;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    if (tlcf->enable != 1 || r != r->main
+        || (tlcf->cors.origins == NULL && r->method != NGX_HTTP_OPTIONS
+            && ngx_http_token_cors_find(r, "sec-fetch-site", &n) == NULL))
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_token_cors_handler(r, tlcf);
+}
+
+
+static ngx_int_t
+ngx_http_token_precontent(ngx_http_request_t *r)
+{
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    return tlcf->bearer.location ? ngx_http_token_bearer_handler(r, tlcf)
+                                 : NGX_DECLINED;
+}
+
+
 static ngx_int_t
 ngx_http_token_filter(ngx_http_request_t *r)
 {
@@ -435,7 +471,9 @@ ngx_http_token_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK) {
+    if (ngx_http_token_chain_init_locations(cf) != NGX_CONF_OK
+        || ngx_http_token_bearer_init_locations(cf, &bearers) != NGX_CONF_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -445,7 +483,7 @@ ngx_http_token_init(ngx_conf_t *cf)
      */
 
     if (ngx_http_token_add_handler(cf, NGX_HTTP_PREACCESS_PHASE,
-                                   ngx_http_token_cors_handler)
+                                   ngx_http_token_preaccess)
         != NGX_OK)
     {
         return NGX_ERROR;
@@ -453,7 +491,7 @@ ngx_http_token_init(ngx_conf_t *cf)
 
     if (bearers
         && ngx_http_token_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                      ngx_http_token_bearer_handler)
+                                      ngx_http_token_precontent)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -534,15 +572,16 @@ ngx_http_token_create_main_conf(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_token_module_init(ngx_cycle_t *cycle)
 {
+    ngx_log_error(NGX_LOG_INFO, cycle->log, 0,
+                  "ngx_http_token_module " NGX_HTTP_TOKEN_VERSION);
+
     ngx_http_token_environment_debug_off(cycle);
 
     ngx_http_token_configured = ngx_http_token_now();
 
     ngx_http_token_warm_init_module();
 
-    if (ngx_http_token_store_init_scripts() != NGX_OK) {
-        return NGX_ERROR;
-    }
+    ngx_http_token_store_init_scripts();
 
     return ngx_http_token_wait_init_module(cycle);
 }

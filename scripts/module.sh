@@ -106,7 +106,7 @@ compile() {
 check_loads() {
     cmp -s "$1" "$SO" && return
 
-    say "load_module $1; error_log stderr; pid $WORK/check.pid; events {}" \
+    say "load_module '$1'; error_log stderr; pid '$WORK/check.pid'; events {}" \
         > "$WORK/check.conf"
     ASAN_OPTIONS=detect_leaks=0 "$NGINX" -t -q -p "$WORK" -c "$WORK/check.conf" ||
         fail "$NGINX cannot load the module"
@@ -123,9 +123,10 @@ publish() {
 }
 
 
-# nginx's configure writes beside its sources: it gets a directory of links.
+# nginx's configure writes beside its sources: it gets a directory of links. It
+# does not quote the module's path: one with a space gets a link in there.
 configure() {
-    local entry list
+    local entry list module=$ROOT
 
     rm -rf "$tree"
     mkdir -p "$tree"
@@ -136,11 +137,16 @@ configure() {
 
     [[ -e $tree/configure ]] || ln -s auto/configure "$tree/configure"
 
+    if [[ $ROOT =~ [^A-Za-z0-9_/.,+@-] ]]; then
+        module=$MODULE
+        ln -s "$ROOT" "$tree/$module"
+    fi
+
     mapfile -t list <<< "$flags"
 
     (
         cd "$tree"
-        ./configure --with-cc="$CC" "${list[@]}" --add-dynamic-module="$ROOT"
+        ./configure --with-cc="$CC" "${list[@]}" --add-dynamic-module="$module"
     ) > "$WORK/configure.log" 2>&1 ||
         { tail -n 12 "$WORK/configure.log" >&2; fail "nginx's configure failed: see $WORK/configure.log"; }
 }

@@ -8,6 +8,8 @@ PERL_PACKAGES=(perl libtest-base-perl libtext-diff-perl libtest-longstring-perl
 TEST_PACKAGES=("${PERL_PACKAGES[@]}" prometheus
                # clients that t/clients.t asks
                python3-requests python3-aiohttp wrk nghttp2-client
+               # a sandbox, and what is in a zip
+               bubblewrap unzip
                # an HTTP proxy, without its service, and a tunnel through it
                socat tinyproxy-bin
                # Redis and its sentinel, without their services; other clocks
@@ -42,7 +44,7 @@ is_installed() {
 # need_packages NAME...: installs those that are missing, or says how. Where
 # there is no dpkg, the compiler or nginx's configure tells what is missing.
 need_packages() {
-    local name missing=() as_root=()
+    local name missing=()
 
     command -v dpkg-query > /dev/null || return 0
 
@@ -52,21 +54,24 @@ need_packages() {
 
     (( ${#missing[@]} )) || return 0
 
+    AS_ROOT=()
     if (( EUID != 0 )); then
         if ! sudo -n true 2> /dev/null; then
             say "apt-get install -y --no-install-recommends ${missing[*]}" >&2
+            [[ " ${missing[*]} " != *' nginx '* ]] ||
+                say "# This starts an nginx on port 80: systemctl disable --now nginx ends it." >&2
             exit 1
         fi
-        as_root=(sudo -n)
+        AS_ROOT=(sudo -n)
     fi
 
-    say "Installing Debian packages: ${missing[*]}"
     mkdir -p "$BUILD"
 
     # Where the lists of packages are missing or old, the first try fails.
-    if ! apt_install "${missing[@]}" > "$BUILD/apt.log" 2>&1; then
-        if ! { "${as_root[@]}" apt-get update && apt_install "${missing[@]}"; } \
-            > "$BUILD/apt.log" 2>&1
+    if ! apt_install "${missing[@]}"; then
+        say "Fetching Debian's lists of packages"
+        if ! "${AS_ROOT[@]}" apt-get update > "$BUILD/apt.log" 2>&1 ||
+            ! apt_install "${missing[@]}"
         then
             tail -n 20 "$BUILD/apt.log" >&2
             fail "apt-get could not install ${missing[*]}"
@@ -75,9 +80,71 @@ need_packages() {
 }
 
 
+# Says what will be installed, and then installs it, without starting anything.
 apt_install() {
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "$@" < /dev/null
+    announce "$@" || return
+
+    (
+        trap allow_services EXIT
+        forbid_services "$@" || exit
+
+        "${AS_ROOT[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends "$@" \
+            > "$BUILD/apt.log" 2>&1 < /dev/null
+    ) || return
+
+    if [[ " $* " == *' nginx '* && -d /run/systemd/system ]]; then
+        say "nginx starts with the machine from now on, on port 80:" \
+            "\"systemctl disable nginx\" ends that."
+    fi
+}
+
+
+# apt-get ends with 1 when it only tells. There is no count if it cannot.
+announce() {
+    local plan count sizes
+
+    plan=$(LC_ALL=C apt-get install --assume-no -o Debug::NoLocking=1 \
+               --no-install-recommends "$@" 2>&1 < /dev/null || true)
+    count=$(sed -nE 's/.*, ([0-9]+) newly installed.*/\1/p' <<< "$plan")
+    sizes=$(sed -nE 's/^Need to get ([^/]*B)(\/.*)? of archives\.$/\1 to fetch/p
+                     s/^After this operation, (.*B) of additional.*/\1 on the disk/p' <<< "$plan")
+
+    if [[ ! $count ]]; then
+        say "$plan" > "$BUILD/apt.log"
+        return 1
+    fi
+
+    say "Installing Debian packages: $*"
+    say "With what they need: $count packages${sizes:+, ${sizes//$'\n'/, }}."
+}
+
+
+# Debian's packages start their services when they are installed, and nginx
+# would take port 80. This file forbids it, and is there for that time only.
+POLICY=/usr/sbin/policy-rc.d
+
+forbid_services() {
+    local status=0
+
+    OWN_POLICY=yes
+
+    if [[ -e $POLICY ]] && ! grep -qs "$MODULE" "$POLICY"; then
+        OWN_POLICY=
+        [[ ! -x $POLICY ]] || "$POLICY" nginx start > /dev/null 2>&1 || status=$?
+        [[ $status == 101 || " $* " != *' nginx '* ]] ||
+            say "$POLICY lets services start: so nginx does, on port 80."
+        return 0
+    fi
+
+    "${AS_ROOT[@]}" sh -c 'printf "#!/bin/sh\n# build.sh of %s; may be deleted\nexit 101\n" "$2" > "$1" &&
+        chmod 755 "$1"' - "$POLICY" "$MODULE"
+}
+
+
+# shellcheck disable=SC2317  # called by the trap
+allow_services() {
+    [[ ! ${OWN_POLICY-} ]] || "${AS_ROOT[@]}" rm -f "$POLICY"
 }
 
 

@@ -7,20 +7,26 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 "${PERL_PACKAGES[@]}" nodejs psmisc procps ca-certificates
                 socat tinyproxy-bin valkey-tools libfaketime)
 
+# What only some suites have: the AWS CLI, and a stand-in for AWS with what its
+# server needs.
+declare -A SUITE_MORE=(
+    [trixie]="awscli python3-moto python3-flask-cors python3-openapi-spec-validator python3-yaml"
+)
+
 # Where not all tests are run: what most depends on the version of nginx, and of
 # the store, which is Valkey there.
 SHORT_TESTS=(compiles answer methods request errors client_abort credentials
              tls http2 cache cache_workers cache_reload cors_preflight
              cors_responses basic_auth bearer bearer_upstream bearer_retry
              bearer_errors bearer_subrequest directives unused callers
-             store store_auth store_down store_keys store_odd store_sentinel
-             store_workers)
+             lambda_scripts store store_auth store_down store_keys store_odd
+             store_sentinel store_workers)
 
 # These wait for time, or for a server that others wrote, and not for nginx: the
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
-               e2e_django_oauth e2e_glewlwyd e2e_oauth2_server fleet providers
-               store_load)
+               e2e_client_assertion e2e_django_oauth e2e_glewlwyd
+               e2e_oauth2_server fleet kubernetes providers run store_load)
 
 
 # suite_tests NAME [ARG...]
@@ -65,7 +71,7 @@ suite_tests() {
         ./build.sh build
         export TEST_NGINX_BINARY=/usr/sbin/nginx TEST_NGINX_WORK=/src/build/tests
         export TEST_NGINX_LOAD_MODULES=/src/build/ngx_http_token_module.so
-        exec prove "$@"
+        exec scripts/prove.sh "$@"
     ' "$@"
 }
 
@@ -83,9 +89,10 @@ suite_files() {
 
 
 need_suite() {
-    local name=$1 dir=$BUILD/suites/$1 mirror stamp=$BUILD/suites/$1.packages
+    local name=$1 dir=$BUILD/suites/$1 mirror stamp=$BUILD/suites/$1.packages packages
 
-    [[ "${SUITE_PACKAGES[*]}" == "$(cat "$stamp" 2> /dev/null)" ]] && return
+    read -ra packages <<< "${SUITE_PACKAGES[*]} ${SUITE_MORE[$name]-}"
+    [[ "${packages[*]}" == "$(cat "$stamp" 2> /dev/null)" ]] && return
 
     need_packages debootstrap
     mirror=$(debian_mirror)
@@ -118,10 +125,10 @@ need_suite() {
         export DEBIAN_FRONTEND=noninteractive
         install=(timeout --foreground 15m apt-get install -y --no-install-recommends "$@")
         "${install[@]}" < /dev/null || { apt-get update; "${install[@]}" < /dev/null; }
-    ' "${SUITE_PACKAGES[@]}" >> "$BUILD/suites/$name.log" 2>&1 ||
+    ' "${packages[@]}" >> "$BUILD/suites/$name.log" 2>&1 ||
         suite_failed "apt-get failed in it"
 
-    echo "${SUITE_PACKAGES[*]}" > "$stamp"
+    echo "${packages[*]}" > "$stamp"
 }
 
 

@@ -43,10 +43,13 @@ variant_flags() {
 # wrote, where nginx does no more than in the others, and those that hold nginx to
 # the clients' own time limits: it is several times slower here, and "fuzz
 # callers" asks it the same.
+NOT_IN_VARIANTS='browser|/run\.t|callers|clients|lambda|load_http2|e2e_[dg]|e2e_oauth2|e2e_client_assertion|kubernetes|providers'
+
+
 variant_tests() {
     case $VARIANT in
         valgrind)   printf 't/%s.t\n' "${VALGRIND_TESTS[@]}" ;;
-        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev 'browser|callers|clients|load_http2|e2e_[dg]|e2e_oauth2|providers') ;;
+        *)          (cd "$ROOT" && printf '%s\n' t/*.t | grep -Ev "$NOT_IN_VARIANTS") ;;
     esac
 }
 

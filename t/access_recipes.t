@@ -11,8 +11,9 @@ use lib 't/lib';
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use IO::Socket::INET;
+use JSON::PP qw(decode_json);
 use MIME::Base64 qw(encode_base64);
-use Test::More tests => 164;
+use Test::More tests => 175;
 use Token::Cert;
 use Token::Daemon;
 use Token::Endpoint;
@@ -351,6 +352,44 @@ ok(&wait_for(sub { get(); ($endpoint->requests)[-1] =~ /client_assertion=eyJ\.po
 $endpoint->answer(secrets => ['eyJ.pod.2'], expires_in => 2);
 is(get()->{status}, 200, 'Entra: and the old one is not needed');
 $endpoint->answer;
+
+# spiffe-helper writes to the file itself
+chmod 0600, spew("$dir/jwt_svid.token", 'eyJ.svid.1');
+$endpoint->answer(secrets => ['eyJ.svid.1', 'eyJ.svid.2'], expires_in => 2);
+recipe('A workload identity of SPIFFE',
+    'https://sso.example.com/realms/example/protocol/openid-connect/token', $endpoint->url,
+    '/run/spiffe', $dir);
+like(get()->{content}, qr/^\{"access_token":"AT-\d+"/, 'SPIFFE: a token');
+is(((split /\r\n\r\n/, ($endpoint->requests)[-1])[1]),
+    'grant_type=client_credentials'
+    . '&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-spiffe'
+    . '&client_assertion=eyJ.svid.1', 'SPIFFE: what is sent, which has no client id');
+unlike(($endpoint->requests)[-1], qr/^Authorization:/m, '... and no header');
+spew("$dir/jwt_svid.token", 'eyJ.svid.2');
+$endpoint->answer(secrets => ['eyJ.svid.2'], expires_in => 2);
+ok(&wait_for(sub { get(); ($endpoint->requests)[-1] =~ /client_assertion=eyJ\.svid\.2$/ }, 10),
+    'SPIFFE: an SVID that was replaced is sent');
+is(get()->{status}, 200, 'SPIFFE: and the old one is not needed');
+$endpoint->answer;
+
+$endpoint->reset;
+recipe("A token in exchange for the server's own", 'https://id.example.com/oauth2/token',
+    $endpoint->url);
+is($nginx->get('/own')->{status}, 404, 'exchange: nobody gets the first token');
+
+{
+    my @apis = map { decode_json($nginx->get("/token/$_")->{content})->{access_token} }
+        qw(orders invoices orders);
+    my @requests = $endpoint->requests;
+
+    is("@apis", 'AT-2 AT-3 AT-2', 'exchange: a token for each API, which is kept');
+    is(scalar(@requests), 3, '... of one first token');
+    like($requests[0], qr/\r\n\r\ngrant_type=client_credentials$/, '... which is fetched first');
+    like($requests[1], qr/&subject_token=AT-1&.*&audience=https%3A%2F%2Forders\.example\.com$/,
+        '... and exchanged for the one');
+    like($requests[2], qr/&subject_token=AT-1&.*&audience=https%3A%2F%2Finvoices\.example\.com$/,
+        '... and the other');
+}
 
 recipe('An endpoint with names of its own',
     'https://open.feishu.cn/open-apis/auth/v3/tenant_access_token/internal',

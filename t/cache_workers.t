@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 60;
+use Test::More tests => 61;
 use List::Util qw(max min);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -212,7 +212,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     $endpoint->reset;
     $endpoint->answer();
-    $endpoint->next({ %$answer, delay => 1 });
+    $endpoint->next({ %$answer, delay => 2 });
 
     my $client = Token::Client->new($nginx->port);
 
@@ -322,6 +322,9 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     $endpoint->answer();
 
+    # each worker has looked this one up, and has a copy
+    my ($before) = map { token($nginx->get('/beside')) } 1 .. 40;
+
     my $load = Token::Client->load($nginx->port, '/big', method => 'HEAD',
         processes => 3, seconds => 120);
     my ($pid, $tries) = kill_holder(90);
@@ -340,6 +343,8 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
     ok(wait_for { $nginx->error_log =~
         /\[alert\].*a worker died while it changed a token cache, which is emptied/ },
         '... and the log tells');
+    isnt(token($nginx->get('/beside')), $before,
+        '... no worker serves what it has of the zone before');
     is_deeply([grep { !/^(?:closed|cut off)/ } keys %{ $result->{why} }], [],
         'only those of that worker lost their connection')
         or diag(explain $result->{why});

@@ -403,7 +403,7 @@ token_proxy_assertion_audience  b;
 token_proxy_auth_method  client_secret_jwt;
 token_proxy_client_id    my-key;
 --- refused
-environment variable "CONSUMER_SECRET" of "token_proxy_client_secret" is not set in
+environment variable "CONSUMER_SECRET" of "token_proxy_client_secret" is not set: a command
 
 
 

@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token tests => 397;
+use Token tests => 410;
 use Token::Util qw(slurp);
 
 # Sections of this file:
@@ -748,7 +748,7 @@ token_proxy_endpoint  http://127.0.0.1/token;
             token_proxy_param    audience  a;
             token_proxy_param    audience  b;
 --- says
-parameter "audience" of "token_proxy_param" stands twice, which "token_proxy_request json" cannot send
+parameter "audience" of "token_proxy_param" stands twice, which "token_proxy_request json" cannot send: a name that ends with "[]" is one of an array
 
 
 
@@ -829,3 +829,32 @@ qr{\[warn\].*the token travels in clear from "token_proxy_endpoint" "http://192\
 --- error_code: 405
 --- error_log eval
 qr{\[warn\].*"token_proxy_grant_claim" is not used without "token_proxy_grant_type urn:ietf:params:oauth:grant-type:jwt-bearer" and an assertion to sign in \S+/nginx\.conf:\d+}
+
+
+
+=== TEST 83: a user name in the endpoint
+--- inside
+token_proxy_endpoint  http://me:pass@127.0.0.1/token;
+--- says
+a user name in "token_proxy_endpoint" is not allowed
+
+
+
+=== TEST 84: what may be a password is not shown
+--- inside
+token_proxy_endpoint  http://me:pa/ss@127.0.0.1/token;
+--- says
+invalid port in "token_proxy_endpoint", whose "@" may stand in a path or a query only
+
+
+
+=== TEST 85: an @ in the path of the endpoint
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  http://127.0.0.1:1/robot@example.com:token;
+        token_proxy_methods   POST;
+    }
+--- error_code: 405
+--- no_error_log
+[emerg]

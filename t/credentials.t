@@ -134,7 +134,7 @@ fails('a colon in the id from a variable', 'token_proxy_client_id',
     my $line = line_of($nginx, qr/token_proxy +on/);
 
     isnt($status, 0, 'no default: nginx -t fails');
-    like($output, qr/environment variable "CONSUMER_KEY" of "token_proxy_client_id" is not set in \S+nginx\.conf:$line\n/,
+    like($output, qr/environment variable "CONSUMER_KEY" of "token_proxy_client_id" is not set: a command by hand needs it as the service does in \S+nginx\.conf:$line\n/,
         'no default id: the message');
 
     $nginx = server('', CONSUMER_KEY => 'k');

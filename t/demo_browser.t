@@ -17,7 +17,7 @@ use IO::Socket::UNIX;
 use JSON::PP;
 use MIME::Base64;
 use POSIX qw(setpgid WNOHANG);
-use Test::More tests => 150;
+use Test::More tests => 182;
 use Time::HiRes qw(sleep time);
 
 my $t = dirname(abs_path(__FILE__));
@@ -31,7 +31,7 @@ my %running;
 $ENV{NGX_TOKEN_MODULE} = $ENV{TEST_NGINX_LOAD_MODULES}
     // abs_path("$t/..") . '/build/ngx_http_token_module.so';
 $ENV{PATH} = dirname($ENV{TEST_NGINX_BINARY}) . ":$ENV{PATH}" if $ENV{TEST_NGINX_BINARY};
-delete @ENV{qw(CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT PORT)};
+delete @ENV{qw(CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT CORS_ORIGIN PORT VOXEET)};
 
 END {
     kill TERM => keys %running;
@@ -45,15 +45,15 @@ sub free_port {
     return $socket->sockport;
 }
 
-# A demo in an empty working directory, in a process group of its own, as in a
-# terminal.
+# A demo in a working directory of its own, whose .env is read and not that of
+# the checkout, and in a process group of its own, as in a terminal.
 sub demo {
     my ($env, $dotenv) = @_;
     my $dir = tempdir('demo.XXXX', TMPDIR => 1, CLEANUP => 1);
 
     chmod 0755, $dir;
     mkdir "$dir/tmp";
-    write_file("$dir/.env", $dotenv) if defined $dotenv;
+    write_file("$dir/.env", $dotenv // '');
 
     my $pid = fork // die "fork: $!";
 
@@ -130,7 +130,8 @@ sub fails {
 # Without a real endpoint
 
 my $port = free_port();
-my $demo = demo({ PORT => $port });
+my $other = free_port();
+my $demo = demo({ PORT => $port, CORS_ORIGIN => "http://localhost:$other" });
 
 ok(started($demo), 'the demo starts') or BAIL_OUT(out($demo) . err($demo));
 
@@ -143,6 +144,9 @@ diag('npm has not installed the SDK') if !$sdk;
 like(out($demo), qr/^Stand-in token endpoint: /m, 'the stand-in is announced');
 like(out($demo), qr{^Token URL: http://localhost:$port/token$}m, 'token URL');
 like(out($demo), qr{^Demo page: http://localhost:$port/$}m, 'page URL');
+like(out($demo), qr{^Settings: \Q$demo->{dir}\E/\.env\b}m, 'which .env was read');
+like(out($demo), qr{^Pages of other origins that may ask: http://localhost:$other$}m,
+    'who else may ask');
 
 my $base = "http://localhost:$port";
 my $answer = $http->get("$base/token");
@@ -163,10 +167,10 @@ is($http->get("$base/$_")->{status}, 404, "$_ is not served")
 # The page
 
 SKIP: {
-    skip('no playwright-core in t/node_modules: "npm ci" has not installed it', 48)
+    skip('no playwright-core in t/node_modules: "npm ci" has not installed it', 62)
         if !-d "$t/node_modules/playwright-core";
 
-    open my $browser, '-|', 'node', "$t/browser/demo.js", "$base/" or die "node: $!";
+    open my $browser, '-|', 'node', "$t/browser/demo.js", "$base/", $other or die "node: $!";
 
     while (<$browser>) {
         if (/^(not )?ok - (.*)/) {
@@ -257,8 +261,8 @@ kill INT => -$demo->{pid};
 is(status($demo), 0, 'Ctrl-C: exit code 0');
 is($http->get("$base/token")->{status}, 599, 'Ctrl-C: nginx is gone');
 is_deeply([glob "$demo->{dir}/tmp/*"], [], 'Ctrl-C: nothing is left behind');
-is_deeply([grep { !/No such file/ } split /^/, err($demo)], [],
-    'nothing on stderr but the 404s');
+is_deeply([grep { !/No such file|origin "http:\/\/localhost:\d+" is not allowed/ } split /^/, err($demo)], [],
+    'nothing on stderr but the 404s, and the page that may not ask');
 
 fails(demo({ PORT => $_ }), qr/PORT is not a port number/, "PORT=$_")
     for 'http', '0', '65536', '80;';
@@ -269,6 +273,10 @@ fails(demo({ TOKEN_ENDPOINT => 'http://x/' }, "CONSUMER_KEY=k\nCONSUMER_SECRET=\
 fails(demo({ CONSUMER_KEY => 'k', CONSUMER_SECRET => 's', TOKEN_ENDPOINT => $_ }),
     qr/TOKEN_ENDPOINT is not an http or https URL/, "TOKEN_ENDPOINT=$_")
     for 'session.example.com', 'http://x/; daemon on';
+fails(demo({ CORS_ORIGIN => $_ }), qr/CORS_ORIGIN: "\Q$_\E" is not an origin/, "CORS_ORIGIN=$_")
+    for 'localhost:3000', 'http://localhost:3000/', 'http://x;';
+fails(demo({}, "\nCONSUMER_SECRET='a'b\n"), qr/\.env, line 2: CONSUMER_SECRET: there is something after its value/,
+    'a value of .env that can be read in two ways');
 fails(demo({ NGX_TOKEN_MODULE => '/nowhere.so' }), qr/NGX_TOKEN_MODULE/, 'no module');
 
 # Hosts of the reserved domain .invalid do not resolve: nginx itself refuses.
@@ -312,14 +320,14 @@ my $given = authorization({}, <<"END_OF_ENV");
 \xEF\xBB\xBF export CONSUMER_KEY = 'the "key"'   # quoted
 # CONSUMER_KEY=no
 CONSUMER_SECRET="old"
-CONSUMER_SECRET="se#c'ret=\$HOME `id` \\n"
+CONSUMER_SECRET="se#c'ret=\$HOME `id` \\d"
 TOKEN_ENDPOINT=$endpoint # not the other one\r
 PORT=1
 PATH=/nowhere
 touch pwned
 END_OF_ENV
 
-is($given, q{the "key":se#c'ret=$HOME `id` \n}, '.env: key and secret arrive');
+is($given, q{the "key":se#c'ret=$HOME `id` \d}, '.env: key and secret arrive');
 like(out($demo), qr/^Token endpoint: \Q$endpoint\E$/m, '.env: endpoint');
 like(out($demo), qr/localhost:$port/, '.env: PORT of the environment wins');
 ok(!-e "$demo->{dir}/pwned", '.env: nothing in it is executed');
@@ -334,6 +342,6 @@ is_deeply([glob "$demo->{dir}/tmp/*"], [], 'SIGTERM: nothing is left behind');
 
 is(authorization({ CONSUMER_KEY => 'env' },
         "CONSUMER_KEY=file\nCONSUMER_SECRET=a b#c\nTOKEN_ENDPOINT=`$endpoint`"),
-    'env:a b', '.env: the environment wins, # ends a bare value, no newline at the end');
+    'env:a b#c', '.env: the environment wins, # is in a bare value, no newline at the end');
 kill TERM => $demo->{pid};
 is(status($demo), 0, 'SIGTERM: exit code 0');

@@ -8,7 +8,8 @@ use lib 't/lib';
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(encode_base64 encode_base64url);
 use POSIX qw(strftime);
-use Test::More tests => 673;
+use Time::Local qw(timegm);
+use Test::More tests => 785;
 use Token::Cache;
 use Token::Cert;
 use Token::Endpoint;
@@ -201,8 +202,23 @@ my @ENDPOINTS = (
         'token', default(100), lifetime => 1000],
     ['expires_at in milliseconds', { expires_in => undef, members => { expires_at => $now * 1000 } },
         'token', default(100)],
-    ['expires_at as a date', { expires_in => undef, members => { expires_at => '2030-01-01T00:00:00Z' } },
-        'token', default(100)],
+    ['expires_at as a date', { expires_in => undef, members => { expires_at => date($now + 1000, 'Z') } },
+        'token', default(100), lifetime => 1000],
+    ['a date with a fraction', { expires_in => undef, members => { expires_at => date($now + 1000, '.123456789Z') } },
+        'token', default(100), lifetime => 1000],
+    ['a date east of Greenwich', { expires_in => undef, members => { expires_at => date($now + 1000 + 5400, '+01:30') } },
+        'token', default(100), lifetime => 1000],
+    ['a date west of Greenwich', { expires_in => undef, members => { expires_on => date($now + 1000 - 3600, '-01:00') } },
+        'token', default(100), lifetime => 1000],
+    ['a date in a leap year', { expires_in => undef, members => { expires_at => '2028-02-29T12:00:00Z' } },
+        'token', lifetime => timegm(0, 0, 12, 29, 1, 128) - $now],
+    ['a date after it', { expires_in => undef, members => { expires_at => '2028-03-01T00:00:00Z' } },
+        'token', lifetime => timegm(0, 0, 0, 1, 2, 128) - $now],
+    ['a date that has gone', { expires_in => undef, members => { expires_at => '2020-01-01T00:00:00Z' } },
+        'token', default(100), lifetime => 0],
+    (map { ["no date: $_", { expires_in => undef, members => { expires_at => $_ } }, 'token', default(100)] }
+        '2030-01-01T00:00:00', '2030-13-01T00:00:00Z', '2030-01-32T00:00:00Z', '2030-01-01T24:00:00Z',
+        '2030-01-01 00:00:00Z', '2030-01-01T00:00:00+1:00', '2030-01-01T00:00:00+01:00Z', '20300101T000000Z'),
     ['expires_at that has gone', { expires_in => undef, members => { expires_at => $now - 1 } },
         'token', default(100), lifetime => 0],
 
@@ -219,11 +235,13 @@ my @ENDPOINTS = (
     # clocks
     ['an assertion, the clocks agree', refusal(5), 'refused', signed(), log => qr/^ 401, error: invalid_client$/],
     ['an assertion, its clock is behind', refusal(-300), 'refused', signed(),
-        log => qr/^ 401, error: invalid_client, its clock is (?:29\d|30\d) seconds behind this machine's$/],
+        log => qr/^ 401, error: invalid_client, its clock is (?:29\d|3[0-5]\d) seconds behind this machine's$/],
     ['an assertion, its clock is ahead', refusal(3600), 'refused', signed(),
-        log => qr/^ 401, error: invalid_client, its clock is (?:359\d|360\d) seconds ahead of this machine's$/],
+        log => qr/^ 401, error: invalid_client, its clock is (?:35[4-9]\d|360\d) seconds ahead of this machine's$/],
     ['no assertion, its clock is behind', refusal(-300), 'refused', log => qr/^ 401, error: invalid_client$/],
 );
+
+sub date { return strftime('%Y-%m-%dT%H:%M:%S', gmtime $_[0]) . $_[1] }
 
 sub large { return map { ("X-Large-$_" => 'x' x 1000) } 1 .. $_[0] }
 

@@ -18,7 +18,7 @@ use Token::Server;
 use Token::Util qw(free_port need_npm spew);
 
 need_npm('playwright-core');
-plan(tests => 34);
+plan(tests => 35);
 
 my $t = dirname(abs_path(__FILE__));
 my $endpoint = Token::Endpoint->new;

@@ -10,7 +10,8 @@ use warnings;
 use lib 't/lib';
 
 use IO::Socket::INET;
-use JSON::PP qw(decode_json);
+use JSON::PP qw(decode_json encode_json);
+use MIME::Base64 qw(encode_base64url);
 use Test::More;
 use Token::Cache qw(no_secrets);
 use Token::Cert;
@@ -105,6 +106,25 @@ my %expected = (
             [@$wrong_secret, 'invalid_client'],
             [@$form, 'invalid_client'],
             [@$other_grant, 'unsupported_grant_type'],
+        ],
+    },
+    'Google with workload identity' => {
+        expires_in => 3599,
+        also => [['two scopes', qr/(token_proxy_param +lifetime)/, 'token_proxy_param '
+            . 'scope[] https://www.googleapis.com/auth/logging.write; $1', '']],
+        refused => [
+            ['another pool', qr/my-pool/, 'pool', 'invalid_target'],
+            ['an exchange without a scope', qr/token_proxy_param +scope +[^;]+;/, '',
+                'invalid_request'],
+            ['an exchange with Basic', qr/token_proxy_auth_method +none;/, '',
+                'invalid_request'],
+            ['a token that somebody else has signed', qr/pod-token/, 'other-token',
+                'invalid_grant'],
+            ['no token in the header', qr/token_proxy_bearer +[^;]+;/, '',
+                'UNAUTHENTICATED'],
+            ['another account', qr/robot\@/, 'x@', 'PERMISSION_DENIED'],
+            ['a scope that is no array', qr/scope\[\]/, 'scope', 'INVALID_ARGUMENT'],
+            ['a lifetime of two hours', qr/3600s/, '7200s', 'INVALID_ARGUMENT'],
         ],
     },
     'Salesforce' => {
@@ -256,7 +276,9 @@ my %providers = providers($dir);
 is(join(', ', sort grep { !$providers{$_} } values %host), '',
     'every host of the page has a stand-in');
 
-keys_of($_) for qw(okta entra google salesforce other);
+keys_of($_) for qw(okta entra google salesforce pool other);
+pod_token('pod-token', 'pool');
+pod_token('other-token', 'other');
 
 my $ca = Token::Cert->authority($dir, 'ca');
 my $standin = Token::StandIn->new(dir => $dir, now => \&now,
@@ -403,6 +425,24 @@ sub keys_of {
     die "$name: $output\n" if $?;
     `openssl req -x509 -new -key '$dir/$name.key' -subj /CN=$name -days 2 -out '$dir/$name.crt'`;
     chmod 0600, "$dir/$name.key";
+    return;
+}
+
+
+# What a Kubernetes cluster writes for a pod, signed with that key.
+sub pod_token {
+    my ($file, $key) = @_;
+    my $signed = join '.', map { encode_base64url($_) } '{"alg":"RS256","typ":"JWT"}',
+        encode_json({ iss => 'https://cluster.example.com', iat => time, exp => time + 7200,
+            sub => 'system:serviceaccount:default:nginx',
+            aud => 'https://iam.googleapis.com/projects/123456789/locations/global/'
+                . 'workloadIdentityPools/my-pool/providers/my-provider' });
+
+    spew("$dir/to-sign", $signed);
+    my $signature = `openssl dgst -sha256 -sign '$dir/$key.key' '$dir/to-sign'`;
+
+    die "$file: no signature\n" if $?;
+    chmod 0600, spew("$dir/$file", "$signed." . encode_base64url($signature));
     return;
 }
 

@@ -16,9 +16,15 @@ static void ngx_http_token_cache_decide_locked(ngx_http_token_node_t *tn,
 static ngx_uint_t ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
-static void ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now, ngx_uint_t waiting,
+static void ngx_http_token_cache_act_locked(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup);
+static ngx_http_token_stored_t *ngx_http_token_cache_read_locked(
+    ngx_http_request_t *r, ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_lookup_t *lookup);
+static ngx_int_t ngx_http_token_cache_serve(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
 static void ngx_http_token_node_lease(ngx_http_token_node_t *tn,
     ngx_http_token_time_t now, ngx_http_token_lookup_t *lookup);
 static ngx_int_t ngx_http_token_node_keep(ngx_http_token_zone_t *zone,
@@ -40,18 +46,14 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_node_t      *tn;
-    ngx_http_token_time_t       now;
-    ngx_http_token_zone_t      *zone;
-    ngx_http_token_shctx_t     *sh;
-    ngx_http_token_stored_t    *copy;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_node_t    *tn;
+    ngx_http_token_time_t     now;
+    ngx_http_token_zone_t    *zone;
+    ngx_http_token_shctx_t   *sh;
+    ngx_http_token_stored_t  *stored;
 
-    tlcf = request->tlcf;
-    zone = tlcf->cache.zone->data;
-    copy = NULL;
-    rc = NGX_OK;
+    zone = request->tlcf->cache.zone->data;
+    stored = NULL;
 
     sh = ngx_http_token_zone_lock(zone);
 
@@ -66,41 +68,89 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
     now = ngx_http_token_now();
 
+    ngx_http_token_node_age(zone, tn, now);
+
     ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
 
     if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE || lookup->renew) {
-        ngx_http_token_cache_act_locked(tn, now, waiting, lookup);
+        ngx_http_token_cache_act_locked(zone, tn, now, waiting, lookup);
     }
 
     ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_SERVE) {
-
-        if (lookup->scheme) {
-            rc = ngx_http_token_stored_token(r, tn->stored, lookup);
-
-        } else if (tn->stored->fields == tlcf->fields_hash) {
-            rc = ngx_http_token_stored_body(r, tn->stored, lookup);
-
-        } else {
-
-            /* the fields of another location: composed without the lock */
-
-            copy = ngx_palloc(r->pool, tn->stored->size);
-
-            if (copy) {
-                ngx_memcpy(copy, tn->stored, tn->stored->size);
-
-            } else {
-                rc = NGX_ERROR;
-            }
-        }
+        stored = ngx_http_token_cache_read_locked(r, zone, tn, lookup);
     }
 
     ngx_http_token_zone_unlock(zone, sh);
 
-    if (copy) {
-        rc = ngx_http_token_stored_compose(r, tlcf->fields, copy, lookup);
+    if (lookup->todo != NGX_HTTP_TOKEN_DO_SERVE) {
+        return NGX_OK;
+    }
+
+    if (stored == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_cache_serve(r, request, digest, stored, lookup);
+}
+
+
+/* takes all that is needed of a token, whose answer is made without the lock */
+
+static ngx_http_token_stored_t *
+ngx_http_token_cache_read_locked(ngx_http_request_t *r,
+    ngx_http_token_zone_t *zone, ngx_http_token_node_t *tn,
+    ngx_http_token_lookup_t *lookup)
+{
+    ngx_http_token_slot_t    *slot;
+    ngx_http_token_stored_t  *stored;
+
+    slot = ngx_http_token_zone_slot(zone, tn->digest);
+
+    lookup->changed = slot->generation;
+    lookup->endpoint = tn->endpoint;
+
+    stored = ngx_palloc(r->pool, tn->stored->size);
+
+    if (stored) {
+        ngx_http_token_parts_read(zone, tn->stored, (u_char *) stored);
+    }
+
+    return stored;
+}
+
+
+static ngx_int_t
+ngx_http_token_cache_serve(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest,
+    ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup)
+{
+    ngx_int_t                   rc;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    lookup->expires = stored->expires;
+    lookup->renew_at = stored->renew_at;
+    lookup->lead = stored->lead;
+    lookup->number_len = 0;
+
+    if (lookup->scheme) {
+        rc = ngx_http_token_stored_token(r, stored, lookup);
+
+    } else if (stored->fields == tlcf->fields_hash) {
+        rc = ngx_http_token_stored_body(r, stored, lookup);
+
+    } else {
+
+        /* the fields of another location */
+
+        return ngx_http_token_stored_compose(r, tlcf->fields, stored, lookup);
+    }
+
+    if (rc == NGX_OK && !lookup->renew && !lookup->bypass) {
+        ngx_http_token_local_set(request, digest, lookup);
     }
 
     return rc;
@@ -206,11 +256,11 @@ ngx_http_token_cache_passes_by(ngx_http_token_node_t *tn,
 /* what the caller does to the entry; a hit does nothing */
 
 static void
-ngx_http_token_cache_act_locked(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now, ngx_uint_t waiting,
+ngx_http_token_cache_act_locked(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now, ngx_uint_t waiting,
     ngx_http_token_lookup_t *lookup)
 {
-    if (lookup->passed == 0 && ngx_http_token_node_use_newer(tn, now)) {
+    if (lookup->passed == 0 && ngx_http_token_node_use_newer(zone, tn, now)) {
         ngx_http_token_cache_decide_locked(tn, now, waiting, lookup);
     }
 
@@ -279,7 +329,7 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
     }
 
     if (!local) {
-        tn->generation = ++sh->generation;
+        tn->generation = (uint32_t) ++sh->generation;
     }
 
     return tn;
@@ -288,13 +338,14 @@ ngx_http_token_node_end(ngx_http_token_shctx_t *sh, u_char *digest,
 
 /*
  * Whether a fetch failed in this worker, before the endpoint was called: for
- * want of memory, or of a connection, which is a 500 without an answer.
+ * want of memory, of a connection, which is a 500 without an answer, or of
+ * another location's token.
  */
 
 static ngx_uint_t
 ngx_http_token_fetch_local(ngx_http_token_fetch_t *fetch)
 {
-    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL) {
+    if (fetch->outcome == NGX_HTTP_TOKEN_INTERNAL || fetch->uncalled) {
         return 1;
     }
 
@@ -331,6 +382,16 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
         ngx_http_token_node_fail(tn, fetch);
     }
 
+    if (tn && fetch->uncalled) {
+
+        /* who waits for a token, tries again; renewals are not that urgent */
+
+        tn->failures = 0;
+        tn->retry_at = ngx_http_token_now()
+                       + fetch->request->tlcf->cache.backoff_min;
+        tn->configured = ngx_http_token_configured;
+    }
+
     if (fetch->outcome == NGX_HTTP_TOKEN_OK && !late) {
 
         if (tn == NULL && stored) {
@@ -357,7 +418,7 @@ ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     if (rc != NGX_OK) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "a token of %uz bytes does not fit into its cache",
-                      stored->size);
+                      (size_t) stored->size);
     }
 
     return late ? NGX_DECLINED : NGX_OK;
@@ -455,7 +516,7 @@ ngx_http_token_node_fail(ngx_http_token_node_t *tn,
     fetch->retry_after = ngx_min(fetch->retry_after,
                                  (time_t) ((max + 999) / 1000));
 
-    tn->failures++;
+    tn->failures += (tn->failures < 255);
     tn->failure = fetch->outcome;
     tn->retry_at = ngx_http_token_now() + backoff;
     tn->configured = ngx_max(tn->configured, ngx_http_token_configured);
@@ -485,7 +546,9 @@ ngx_http_token_cache_drop(ngx_http_token_zone_t *zone, u_char *digest,
 
         now = ngx_http_token_now();
 
-        if (ngx_http_token_node_use_before(tn, now)) {
+        ngx_http_token_node_age(zone, tn, now);
+
+        if (ngx_http_token_node_use_before(zone, tn, now)) {
             *dropped = NGX_HTTP_TOKEN_USES_BEFORE;
 
         } else if (tn->dropped
@@ -586,10 +649,12 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
         next = tn->retry_at;
 
     } else {
+        ngx_http_token_node_age(zone, tn, now);
+
         ngx_http_token_cache_decide_locked(tn, now, 0, &lookup);
 
         if (lookup.todo == NGX_HTTP_TOKEN_DO_FETCH || lookup.renew) {
-            ngx_http_token_cache_act_locked(tn, now, 0, &lookup);
+            ngx_http_token_cache_act_locked(zone, tn, now, 0, &lookup);
         }
 
         if (lookup.lease) {

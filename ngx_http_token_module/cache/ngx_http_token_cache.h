@@ -26,6 +26,13 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_LEASE_TIME    2000
 #define NGX_HTTP_TOKEN_LEASE_EXTEND  500
 
+/*
+ * The wall clock may be set forward so far, in milliseconds, before it is taken
+ * for time that the other clock has missed: in a snapshot that was restored.
+ */
+
+#define NGX_HTTP_TOKEN_CLOCK_STEP    5000
+
 /* how often token_proxy_cache_bypass renews a token, in milliseconds */
 
 #define NGX_HTTP_TOKEN_BYPASS_EVERY  1000
@@ -49,27 +56,33 @@ typedef int64_t  ngx_http_token_time_t;
 
 
 /*
- * A token in shared memory: a text that begins with the answer of the location
- * that fetched it, and the places of all members in it.
+ * A token: a text that begins with the answer of the location that fetched it,
+ * and the places of all members in it.  In shared memory it is in parts, of
+ * which the first one has at least the members before the places.
  */
 
+#define NGX_HTTP_TOKEN_PARTS  5
+
 typedef struct {
-    size_t                          size;     /* of all this */
+    uint32_t                        size;     /* of all this */
+    uint32_t                        fields;   /* hash of the body's fields */
+    uint32_t                        parts[NGX_HTTP_TOKEN_PARTS - 1];
+                                              /* where the others are */
     ngx_http_token_time_t           asked;    /* time of the token request */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           renew_at; /* ahead of its expiry */
+    ngx_http_token_time_t           lead;     /* of the wall clock, then */
     ngx_uint_t                      serial;   /* no other token has it */
     uint64_t                        shared;   /* its serial in the store, 0
                                                  if it is not from there */
     u_char                          name[NGX_HTTP_TOKEN_DIGEST_LEN]; /* of it */
-    uint32_t                        fields;   /* hash of the body's fields */
     uint32_t                        body_len;
     uint32_t                        expires_in_pos; /* of the value in the */
     uint32_t                        expires_in_len; /* body, 0 if none */
     uint32_t                        token;    /* decoded, as a header has it */
     uint32_t                        token_len; /* 0 if no header can have it */
     uint32_t                        nmembers;
-    ngx_http_token_span_t           members[1];
+    ngx_http_token_span_t           members[1];  /* the text is behind them */
 } ngx_http_token_stored_t;
 
 
@@ -125,7 +138,6 @@ typedef struct {
                                                  was refused, the one after */
     ngx_http_token_time_t           asked;    /* of the last token, even if
                                                  it has been removed */
-    ngx_uint_t                      endpoint; /* index of its counts */
     uint64_t                        shared;   /* serial in the store of the
                                                  last token from there */
 
@@ -138,14 +150,15 @@ typedef struct {
 
     ngx_http_token_time_t           retry_at;
     ngx_http_token_time_t           configured;  /* with what they were made */
-    ngx_uint_t                      failures;
-    ngx_uint_t                      failure;
-    ngx_uint_t                      generation;
     ngx_http_token_time_t           dropped;   /* when a token was removed */
     ngx_http_token_time_t           renewed;   /* when the last one came */
     ngx_http_token_time_t           bypassed;  /* when one was asked for by
                                                   token_proxy_cache_bypass */
 
+    uint32_t                        generation;
+    u_char                          endpoint;  /* index of its counts */
+    u_char                          failure;   /* the last one */
+    unsigned                        failures:8;
     unsigned                        waited:1;  /* another worker waits, too */
     unsigned                        expired:1; /* it had a token before */
     unsigned                        revoked:1; /* its token may be: it is not
@@ -154,13 +167,10 @@ typedef struct {
 } ngx_http_token_node_t;
 
 
+/* the counts stay when a zone is emptied */
+
 typedef struct {
-    ngx_rbtree_t                    rbtree;
-    ngx_rbtree_node_t               sentinel;
-    ngx_queue_t                     queue;
     ngx_uint_t                      generation;
-    ngx_atomic_t                    changing;  /* set while it is locked */
-    ngx_uint_t                      entries;
     ngx_uint_t                      evictions;
     ngx_http_token_store_stats_t    store;
 
@@ -168,11 +178,58 @@ typedef struct {
 
     ngx_uint_t                      nendpoints;
     ngx_http_token_endpoint_t       endpoints[NGX_HTTP_TOKEN_ENDPOINTS];
+
+    ngx_rbtree_t                    rbtree;
+    ngx_rbtree_node_t               sentinel;
+    ngx_queue_t                     queue;
+    ngx_queue_t                     pages;     /* with room for entries */
+    ngx_atomic_t                    changing;  /* set while it is locked */
+    ngx_uint_t                      entries;
 } ngx_http_token_shctx_t;
 
 
+/*
+ * Of all entries whose digests begin alike.  The generation changes, under the
+ * lock, before the token of one of them does.  It is read without the lock.
+ */
+
+typedef struct {
+    ngx_atomic_t                    generation;
+    ngx_atomic_t                    used;      /* since an eviction looked */
+} ngx_http_token_slot_t;
+
+
+/* the hits of a worker without the lock, by endpoint: in cache lines it owns */
+
+typedef struct {
+    ngx_atomic_t                    hits[NGX_HTTP_TOKEN_ENDPOINTS];
+} ngx_http_token_hits_t;
+
+
+/*
+ * What is used without the lock: at the end of the zone, beyond the slabs, and
+ * never freed.  Hits of workers come first, then slots; both are powers of two.
+ */
+
+#define NGX_HTTP_TOKEN_CACHE_LINE  128
+
+typedef struct {
+    ngx_uint_t                      nhits;
+    ngx_uint_t                      nslots;
+    ngx_http_token_hits_t          *hits;
+    ngx_http_token_slot_t          *slots;
+#if (NGX_HTTP_TOKEN_COUNT_LOCKS)
+    ngx_atomic_t                    locks;
+#endif
+} ngx_http_token_unlocked_t;
+
+
+typedef struct ngx_http_token_copies_s  ngx_http_token_copies_t;
+
 typedef struct {
     ngx_slab_pool_t                *shpool;
+    ngx_http_token_unlocked_t      *unlocked;
+    ngx_http_token_copies_t        *copies;      /* of this worker */
     ngx_cycle_t                    *cycle;
     ngx_uint_t                      keep_other;  /* for token_proxy_bearer */
     ngx_http_token_store_t         *store;       /* or NULL */
@@ -213,6 +270,16 @@ typedef struct {
                                                  /* be renewed */
     ngx_uint_t                      passed;      /* in and out: the serial */
                                                  /* of that token, or 0 */
+
+    /* to serve: what a copy of the value needs */
+
+    ngx_uint_t                      changed;     /* generation of the slot */
+    ngx_uint_t                      endpoint;
+    ngx_http_token_time_t           expires;
+    ngx_http_token_time_t           renew_at;
+    ngx_http_token_time_t           lead;        /* of the wall clock */
+    size_t                          number_pos;  /* of expires_in in it */
+    size_t                          number_len;  /* 0 if none */
 } ngx_http_token_lookup_t;
 
 
@@ -237,8 +304,49 @@ void ngx_http_token_zone_unlock(ngx_http_token_zone_t *zone,
 
 ngx_http_token_time_t ngx_http_token_now(void);
 
+/* How far the wall clock is ahead of the other one. */
+ngx_http_token_time_t ngx_http_token_lead(ngx_http_token_time_t now);
+
+/*
+ * How much time has passed by the wall clock alone since it had that lead: 0 if
+ * it was set back, or forward by a few seconds.
+ */
+ngx_http_token_time_t ngx_http_token_missed(ngx_http_token_time_t lead,
+    ngx_http_token_time_t now);
+
 /* Of a clock that only goes forward, for short times. */
 int64_t ngx_http_token_microseconds(void);
+/* The slot of a digest. */
+ngx_http_token_slot_t *ngx_http_token_zone_slot(ngx_http_token_zone_t *zone,
+    u_char *digest);
+
+/* Where this worker counts. */
+ngx_http_token_hits_t *ngx_http_token_zone_hits(ngx_http_token_zone_t *zone);
+
+
+/* ngx_http_token_parts.c */
+
+/* Memory of an entry.  Returns NULL if the zone has no room. */
+ngx_http_token_node_t *ngx_http_token_place_alloc(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh);
+void ngx_http_token_place_free(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
+
+/*
+ * Memory of a token, whose parts are in memory when it is filled.  The first
+ * one returns the number of parts and their sizes, and allocates nothing.
+ */
+ngx_uint_t ngx_http_token_parts_sizes(ngx_http_token_zone_t *zone, size_t size,
+    size_t *sizes);
+void ngx_http_token_parts_free(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t *stored);
+
+/* Copies a token into its parts, and out of them into one piece. */
+void ngx_http_token_parts_write(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t *stored, u_char **parts);
+void ngx_http_token_parts_read(ngx_http_token_zone_t *zone,
+    ngx_http_token_stored_t *stored, u_char *p);
+
 
 /* ngx_http_token_node.c */
 
@@ -260,6 +368,13 @@ ngx_int_t ngx_http_token_node_store(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
     ngx_http_token_stored_t *stored);
 
+/*
+ * Makes the tokens of an entry older by what the clock has missed, so that they
+ * stay so if the wall clock is set back.
+ */
+void ngx_http_token_node_age(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now);
+
 /* Overwrites the tokens of an entry and frees them. */
 void ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
     ngx_http_token_node_t *tn);
@@ -268,12 +383,12 @@ void ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
  * Uses the token before the current one, if it is valid and the current one so
  * new that an API may not know it yet.  Returns 1 if so.
  */
-ngx_uint_t ngx_http_token_node_use_before(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now);
+ngx_uint_t ngx_http_token_node_use_before(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now);
 
 /* Uses the newer token again, if there is one and it is valid. */
-ngx_uint_t ngx_http_token_node_use_newer(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now);
+ngx_uint_t ngx_http_token_node_use_newer(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now);
 
 /*
  * Whether the last fetch brought nothing, and is not repeated yet.  What an
@@ -293,7 +408,14 @@ ngx_http_token_stored_t *ngx_http_token_stored_make(ngx_pool_t *pool,
     ngx_http_token_loc_conf_t *tlcf, ngx_array_t *members,
     ngx_http_token_time_t start, int64_t lifetime);
 
-/* They make the answer of a hit in r->pool, and return NGX_OK or NGX_ERROR. */
+/* Makes a token older by what the clock has missed.  Returns 1 if it has. */
+ngx_uint_t ngx_http_token_stored_age(ngx_http_token_stored_t *stored,
+    ngx_http_token_time_t now);
+
+/*
+ * They make the answer of a hit in r->pool, of a token in one piece, and return
+ * NGX_OK or NGX_ERROR.
+ */
 ngx_int_t ngx_http_token_stored_body(ngx_http_request_t *r,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
 ngx_int_t ngx_http_token_stored_token(ngx_http_request_t *r,
@@ -312,6 +434,10 @@ void ngx_http_token_stats_lookup(ngx_http_token_endpoint_t *endpoint,
     ngx_http_token_lookup_t *lookup, ngx_uint_t waiting);
 void ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
     ngx_http_token_fetch_t *fetch);
+
+/* Adds what workers have counted without the lock. */
+void ngx_http_token_stats_add_hits(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh);
 
 /* By outcome of a fetch. */
 extern char  *ngx_http_token_outcome_names[];
@@ -410,6 +536,33 @@ ngx_uint_t ngx_http_token_cache_warn(ngx_http_token_zone_t *zone,
     ngx_http_token_fetch_t *fetch);
 
 
+/* ngx_http_token_local.c */
+
+/*
+ * Looks for a copy of what this worker has served: for a token location or,
+ * with a scheme, for a header, and the values that are not constant.  Returns
+ * a result in r->pool, which is that of the request's context as well, or NULL
+ * if all has to be looked up.
+ */
+ngx_http_token_result_t *ngx_http_token_local_get(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *scheme, ngx_str_t *inputs);
+
+/*
+ * The same for a plain location.  The copy may be noted in a place of the
+ * configuration, where it is found at once.
+ */
+ngx_http_token_result_t *ngx_http_token_local_get_plain(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *scheme,
+    ngx_http_token_copy_t **place);
+
+/* Keeps a copy of what a lookup has brought, if there is reason to. */
+void ngx_http_token_local_set(ngx_http_token_request_t *request,
+    u_char *digest, ngx_http_token_lookup_t *lookup);
+
+/* A cleanup: overwrites and frees the copies of a zone. */
+void ngx_http_token_local_done(void *data);
+
+
 /* ngx_http_token_wait.c */
 
 typedef struct ngx_http_token_waiter_s  ngx_http_token_waiter_t;
@@ -480,6 +633,24 @@ ngx_int_t ngx_http_token_wait_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
 
 
+/* ngx_http_token_chain.c */
+
+/* ngx_http_token_get(), which uses what is below it: so it is handed down */
+
+typedef ngx_http_token_result_t *(*ngx_http_token_get_pt)(
+    ngx_http_request_t *r, ngx_http_token_request_t *request,
+    ngx_str_t *scheme, ngx_http_token_resume_pt resume, ngx_int_t *rc);
+
+/*
+ * As ngx_http_token_fetch_start(), when the tokens of other locations are there
+ * that the request needs.  Sets *start, if that is not NULL, to the time of the
+ * call, if it has waited for them.
+ */
+void ngx_http_token_chain_start(ngx_http_token_fetch_t *fetch,
+    ngx_http_token_request_t *request, ngx_http_token_time_t *start,
+    ngx_http_token_get_pt get);
+
+
 /* ngx_http_token_cache_fetch.c */
 
 /*
@@ -487,7 +658,7 @@ ngx_int_t ngx_http_token_wait_init_process(ngx_cycle_t *cycle);
  * wakes the requests that wait, also if it cannot be started.
  */
 void ngx_http_token_cache_fetch(ngx_http_token_request_t *request,
-    u_char *digest, uint64_t lease, ngx_log_t *log);
+    u_char *digest, uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get);
 
 
 /* The same for a fetch that could not be made. */
@@ -505,6 +676,16 @@ ngx_int_t ngx_http_token_warm_init_process(ngx_cycle_t *cycle);
 
 
 /* ngx_http_token_get.c */
+
+/*
+ * The same result as the next one if this worker has a copy of it, of a
+ * location that is not plain, and NULL otherwise, with the values that are not
+ * constant for the request that is to be made then.  Sets rc to NGX_OK, or to
+ * NGX_ERROR if they cannot be evaluated.
+ */
+ngx_http_token_result_t *ngx_http_token_get_copy(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *scheme, ngx_str_t *inputs,
+    ngx_int_t *rc);
 
 /*
  * Gets a token for r, from the cache or by a fetch: the answer of the token

@@ -17,16 +17,16 @@ typedef struct {
     u_char                          digest[NGX_HTTP_TOKEN_DIGEST_LEN];
     uint64_t                        lease;
     ngx_http_token_time_t           start;
+    ngx_http_token_time_t           lead;       /* of the wall clock, then */
     ngx_event_t                     extension;  /* of the lease */
     ngx_uint_t                      lost;       /* it has run out */
     ngx_http_token_share_t         *share;      /* in the store, or NULL */
+    ngx_http_token_get_pt           get;
 } ngx_http_token_cache_fetch_t;
 
 
 static ngx_http_token_cache_fetch_t *ngx_http_token_cache_fetch_create(
     ngx_http_token_request_t *request, ngx_log_t *log);
-static ngx_int_t ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 static void ngx_http_token_cache_fetch_shared(ngx_http_token_share_t *share);
 static void ngx_http_token_cache_fetch_taken(
     ngx_http_token_cache_fetch_t *cfetch);
@@ -49,7 +49,7 @@ static ngx_int_t ngx_http_token_cache_fetch_end(ngx_http_token_zone_t *zone,
 
 void
 ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
-    uint64_t lease, ngx_log_t *log)
+    uint64_t lease, ngx_log_t *log, ngx_http_token_get_pt get)
 {
     ngx_http_token_cache_fetch_t  *cfetch;
 
@@ -62,6 +62,7 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
 
     ngx_memcpy(cfetch->digest, digest, NGX_HTTP_TOKEN_DIGEST_LEN);
     cfetch->lease = lease;
+    cfetch->get = get;
 
     if (cfetch->fetch->secret) {
         ngx_http_token_cache_secret(cfetch->zone, digest, cfetch->fetch);
@@ -86,7 +87,8 @@ ngx_http_token_cache_fetch(ngx_http_token_request_t *request, u_char *digest,
         }
     }
 
-    ngx_http_token_fetch_start(cfetch->fetch, &cfetch->request);
+    ngx_http_token_chain_start(cfetch->fetch, &cfetch->request,
+                               &cfetch->start, get);
 }
 
 
@@ -124,8 +126,7 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch = ngx_pcalloc(pool, sizeof(ngx_http_token_cache_fetch_t));
 
     if (cfetch == NULL
-        || ngx_http_token_cache_fetch_copy_request(pool, &cfetch->request,
-                                                   request)
+        || ngx_http_token_copy_request(pool, &cfetch->request, request)
            != NGX_OK)
     {
         ngx_http_token_fetch_close(fetch);
@@ -139,56 +140,13 @@ ngx_http_token_cache_fetch_create(ngx_http_token_request_t *request,
     cfetch->fetch = fetch;
     cfetch->zone = request->tlcf->cache.zone->data;
     cfetch->start = ngx_http_token_now();
+    cfetch->lead = ngx_http_token_lead(cfetch->start);
 
     cfetch->extension.handler = ngx_http_token_cache_fetch_extend;
     cfetch->extension.data = cfetch;
     cfetch->extension.log = fetch->main->connection->log;
 
     return cfetch;
-}
-
-
-/* what is not constant is in the caller's pool, and the caller may leave */
-
-static ngx_int_t
-ngx_http_token_cache_fetch_copy_request(ngx_pool_t *pool,
-    ngx_http_token_request_t *dst, ngx_http_token_request_t *src)
-{
-    ngx_str_t   *s;
-    ngx_uint_t   i;
-
-    static size_t  offsets[] = {
-        offsetof(ngx_http_token_request_t, endpoint),
-        offsetof(ngx_http_token_request_t, authorization),
-        offsetof(ngx_http_token_request_t, body),
-        offsetof(ngx_http_token_request_t, client_id),
-        offsetof(ngx_http_token_request_t, secret),
-        offsetof(ngx_http_token_request_t, second_secret),
-        offsetof(ngx_http_token_request_t, assertion),
-        offsetof(ngx_http_token_request_t, audience),
-        offsetof(ngx_http_token_request_t, claims)
-    };
-
-    *dst = *src;
-
-    if (src->tlcf->constant) {
-        return NGX_OK;
-    }
-
-    for (i = 0; i < sizeof(offsets) / sizeof(size_t); i++) {
-        s = (ngx_str_t *) ((u_char *) dst + offsets[i]);
-
-        if (s->len == 0) {
-            continue;
-        }
-
-        s->data = ngx_pstrdup(pool, s);
-        if (s->data == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
 }
 
 
@@ -216,8 +174,10 @@ ngx_http_token_cache_fetch_shared(ngx_http_token_share_t *share)
     default: /* NGX_HTTP_TOKEN_SHARE_FETCH */
 
         cfetch->start = ngx_http_token_now();
+        cfetch->lead = ngx_http_token_lead(cfetch->start);
 
-        ngx_http_token_fetch_start(fetch, &cfetch->request);
+        ngx_http_token_chain_start(fetch, &cfetch->request, &cfetch->start,
+                                   cfetch->get);
         return;
     }
 
@@ -385,6 +345,7 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
 {
     char                       *wrong;
     int64_t                     lifetime;
+    ngx_http_token_time_t       now;
     ngx_http_token_fetch_t     *fetch;
     ngx_http_token_loc_conf_t  *tlcf;
 
@@ -415,7 +376,12 @@ ngx_http_token_cache_fetch_stored(ngx_http_token_cache_fetch_t *cfetch)
         fetch->last = 0;
     }
 
-    if (lifetime > 0 && cfetch->start + lifetime <= ngx_http_token_now()) {
+    now = ngx_http_token_now();
+
+    if (lifetime > 0
+        && cfetch->start + lifetime
+           <= now + ngx_http_token_missed(cfetch->lead, now))
+    {
         lifetime = 0;
         wrong = "its lifetime has passed since it was asked for";
     }
@@ -450,6 +416,8 @@ ngx_http_token_cache_fetch_make(ngx_http_token_cache_fetch_t *cfetch,
     if (stored == NULL) {
         return NULL;
     }
+
+    stored->lead = cfetch->lead;
 
     if (fetch->last) {
         stored->renew_at = stored->expires;

@@ -12,11 +12,46 @@
 
 static ngx_uint_t ngx_http_token_cache_bypass(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf);
+static void ngx_http_token_check_inputs(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_cache_try(ngx_http_token_waiter_t *w);
 static ngx_int_t ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     ngx_http_token_lookup_t *lookup);
 static ngx_int_t ngx_http_token_uncached_start(ngx_http_token_waiter_t *w);
 static void ngx_http_token_uncached_handler(ngx_http_token_fetch_t *fetch);
+
+
+ngx_http_token_result_t *
+ngx_http_token_get_copy(ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *scheme, ngx_str_t *inputs, ngx_int_t *rc)
+{
+    *rc = NGX_OK;
+
+    ngx_str_null(inputs);
+
+    if (tlcf->cache.zone == NULL || tlcf->plain
+        || (tlcf->cache.bypass && ngx_http_token_cache_bypass(r, tlcf)))
+    {
+        return NULL;
+    }
+
+    if (tlcf->digest == NULL) {
+
+        /* of others' tokens not even the requests are known yet */
+
+        if (tlcf->chained || tlcf->inputs == NULL) {
+            return NULL;
+        }
+
+        *rc = ngx_http_token_request_inputs(r, tlcf, inputs);
+
+        if (*rc != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    return ngx_http_token_local_get(r, tlcf, scheme, inputs);
+}
 
 
 ngx_http_token_result_t *
@@ -51,12 +86,38 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
         return NULL;
     }
 
+    ngx_http_token_check_inputs(r, request);
+
     w->result.digest = w->digest;
     w->bypass = ngx_http_token_cache_bypass(r, request->tlcf);
 
     *rc = ngx_http_token_cache_try(w);
 
     return &w->result;
+}
+
+
+/*
+ * A file may have been read again between the evaluation of the inputs and that
+ * of the request, which is then kept without them.
+ */
+
+static void
+ngx_http_token_check_inputs(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    ngx_str_t  inputs;
+
+    if (request->inputs.len == 0 || !request->tlcf->file_inputs) {
+        return;
+    }
+
+    if (ngx_http_token_request_inputs(r, request->tlcf, &inputs) != NGX_OK
+        || inputs.len != request->inputs.len
+        || CRYPTO_memcmp(inputs.data, request->inputs.data, inputs.len) != 0)
+    {
+        ngx_str_null(&request->inputs);
+    }
 }
 
 
@@ -69,7 +130,9 @@ ngx_http_token_cache_bypass(ngx_http_request_t *r,
     ngx_int_t   rc;
     ngx_uint_t  level;
 
-    if (tlcf->cache.bypass == NULL) {
+    /* a fetch that needs the token is no caller */
+
+    if (tlcf->cache.bypass == NULL || ngx_http_token_is_fetch(r)) {
         return 0;
     }
 
@@ -121,7 +184,8 @@ ngx_http_token_cache_try(ngx_http_token_waiter_t *w)
         if (lookup.renew) {
             ngx_http_token_cache_fetch(w->token_request, w->digest,
                                        lookup.lease,
-                                       w->request->connection->log);
+                                       w->request->connection->log,
+                                       ngx_http_token_get);
         }
 
         return NGX_OK;
@@ -192,7 +256,8 @@ ngx_http_token_cache_start_fetch(ngx_http_token_waiter_t *w,
     /* if it fails at once, the waiter is told as if it failed later */
 
     ngx_http_token_cache_fetch(w->token_request, w->digest, lookup->lease,
-                               w->request->connection->log);
+                               w->request->connection->log,
+                               ngx_http_token_get);
 
     return NGX_AGAIN;
 }
@@ -229,7 +294,8 @@ ngx_http_token_uncached_start(ngx_http_token_waiter_t *w)
 
     /* if it fails at once, the caller is told as if it failed later */
 
-    ngx_http_token_fetch_start(fetch, w->token_request);
+    ngx_http_token_chain_start(fetch, w->token_request, NULL,
+                               ngx_http_token_get);
 
     return NGX_AGAIN;
 }

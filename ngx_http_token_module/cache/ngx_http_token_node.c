@@ -12,15 +12,19 @@
 
 static void ngx_http_token_node_used(ngx_http_token_shctx_t *sh,
     ngx_http_token_node_t *tn);
-static void *ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep);
+static void ngx_http_token_node_changes(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn);
+static ngx_http_token_stored_t *ngx_http_token_node_alloc_stored(
+    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
+    ngx_http_token_stored_t *stored, ngx_http_token_node_t *keep);
 static ngx_uint_t ngx_http_token_evict(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *keep);
 static void ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn);
 static void ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
     ngx_http_token_stored_t **stored);
-static void ngx_http_token_node_swap(ngx_http_token_node_t *tn);
+static void ngx_http_token_node_swap(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn);
 
 
 ngx_http_token_node_t *
@@ -63,10 +67,10 @@ ngx_http_token_node_get(ngx_http_token_zone_t *zone,
         return tn;
     }
 
-    tn = ngx_http_token_slab_alloc(zone, sh, sizeof(ngx_http_token_node_t),
-                                   NULL);
-    if (tn == NULL) {
-        return NULL;
+    while ((tn = ngx_http_token_place_alloc(zone, sh)) == NULL) {
+        if (!ngx_http_token_evict(zone, sh, NULL)) {
+            return NULL;
+        }
     }
 
     ngx_memzero(tn, sizeof(ngx_http_token_node_t));
@@ -75,7 +79,7 @@ ngx_http_token_node_get(ngx_http_token_zone_t *zone,
 
     /* a waiter of an entry that was evicted remembers another generation */
 
-    tn->generation = ++sh->generation;
+    tn->generation = (uint32_t) ++sh->generation;
     tn->endpoint = ngx_http_token_stats_endpoint(sh, endpoint);
 
     sh->entries++;
@@ -99,56 +103,111 @@ ngx_http_token_node_used(ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn)
 }
 
 
-static void *
-ngx_http_token_slab_alloc(ngx_http_token_zone_t *zone,
-    ngx_http_token_shctx_t *sh, size_t size, ngx_http_token_node_t *keep)
+/*
+ * Copies of a token in workers are of no use from here on.  It is said before
+ * the token changes: a worker that dies in between leaves no copy that is.
+ * ngx_atomic_fetch_add() is a full barrier, and workers that ask have not seen
+ * anything of what follows.
+ */
+
+static void
+ngx_http_token_node_changes(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn)
 {
-    void    *p;
-    size_t   max;
+    ngx_http_token_slot_t  *slot;
+
+    slot = ngx_http_token_zone_slot(zone, tn->digest);
+
+    (void) ngx_atomic_fetch_add(&slot->generation, 1);
+}
+
+
+static ngx_http_token_stored_t *
+ngx_http_token_node_alloc_stored(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh, ngx_http_token_stored_t *stored,
+    ngx_http_token_node_t *keep)
+{
+    u_char      *parts[NGX_HTTP_TOKEN_PARTS];
+    size_t       max, sizes[NGX_HTTP_TOKEN_PARTS];
+    ngx_uint_t   i, n;
 
     /* nothing is evicted for what would need more than half of the zone */
 
     max = (zone->shpool->end - zone->shpool->start) / 2;
 
-    if (size > max) {
+    if (stored->size > max) {
         return NULL;
     }
 
-    for ( ;; ) {
-        p = ngx_slab_alloc_locked(zone->shpool, size);
+    n = ngx_http_token_parts_sizes(zone, stored->size, sizes);
 
-        if (p || !ngx_http_token_evict(zone, sh, keep)) {
-            return p;
+    for (i = 0; i < n; /* void */ ) {
+
+        parts[i] = ngx_slab_alloc_locked(zone->shpool, sizes[i]);
+
+        if (parts[i]) {
+            i++;
+            continue;
+        }
+
+        if (!ngx_http_token_evict(zone, sh, keep)) {
+
+            while (i) {
+                ngx_slab_free_locked(zone->shpool, parts[--i]);
+            }
+
+            return NULL;
         }
     }
+
+    ngx_http_token_parts_write(zone, stored, parts);
+
+    return (ngx_http_token_stored_t *) parts[0];
 }
 
 
 /*
  * The entry that was not used for the longest time goes; one that is being
  * fetched goes only if there is no other, and what it has beside its token goes
- * first.
+ * first.  A worker that has served a copy has not moved the entry: it has set a
+ * mark, for which the entry is moved now.
  */
 
 static ngx_uint_t
 ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
     ngx_http_token_node_t *keep)
 {
-    ngx_uint_t              n;
-    ngx_queue_t            *q;
+    ngx_uint_t              n, moved;
+    ngx_queue_t            *q, *prev;
     ngx_http_token_node_t  *tn, *last;
+    ngx_http_token_slot_t  *slot;
     ngx_http_token_time_t   now;
 
     now = ngx_http_token_now();
 
     n = 0;
+    moved = 0;
     last = NULL;
 
     for (q = ngx_queue_last(&sh->queue);
          q != ngx_queue_sentinel(&sh->queue) && n < 32;
-         q = ngx_queue_prev(q), n++)
+         q = prev)
     {
+        prev = ngx_queue_prev(q);
+
         tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
+
+        slot = ngx_http_token_zone_slot(zone, tn->digest);
+
+        if (slot->used && moved < 32) {
+            slot->used = 0;
+            moved++;
+
+            ngx_http_token_node_used(sh, tn);
+            continue;
+        }
+
+        n++;
 
         if (keep && tn == keep) {
             continue;
@@ -187,7 +246,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
 
     ngx_http_token_node_free_tokens(zone, tn);
 
-    ngx_slab_free_locked(zone->shpool, tn);
+    ngx_http_token_place_free(zone, sh, tn);
 
     sh->entries--;
     sh->evictions++;
@@ -205,14 +264,14 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
     ngx_http_token_node_free_stored(zone, &tn->other);
 
-    new = ngx_http_token_slab_alloc(zone, sh, stored->size, tn);
+    stored->serial = ++sh->generation;
+
+    new = ngx_http_token_node_alloc_stored(zone, sh, stored, tn);
     if (new == NULL) {
         return NGX_ERROR;
     }
 
-    stored->serial = ++sh->generation;
-
-    ngx_memcpy(new, stored, stored->size);
+    ngx_http_token_node_changes(zone, tn);
 
     tn->other = tn->stored;
     tn->stored = new;
@@ -238,9 +297,25 @@ ngx_http_token_node_store(ngx_http_token_zone_t *zone,
 
 
 void
+ngx_http_token_node_age(ngx_http_token_zone_t *zone, ngx_http_token_node_t *tn,
+    ngx_http_token_time_t now)
+{
+    if (tn->stored && ngx_http_token_stored_age(tn->stored, now)) {
+        ngx_http_token_node_changes(zone, tn);
+    }
+
+    if (tn->other) {
+        (void) ngx_http_token_stored_age(tn->other, now);
+    }
+}
+
+
+void
 ngx_http_token_node_free_tokens(ngx_http_token_zone_t *zone,
     ngx_http_token_node_t *tn)
 {
+    ngx_http_token_node_changes(zone, tn);
+
     ngx_http_token_node_free_stored(zone, &tn->stored);
     ngx_http_token_node_free_stored(zone, &tn->other);
 }
@@ -254,16 +329,15 @@ ngx_http_token_node_free_stored(ngx_http_token_zone_t *zone,
         return;
     }
 
-    ngx_explicit_memzero(*stored, (*stored)->size);
-    ngx_slab_free_locked(zone->shpool, *stored);
+    ngx_http_token_parts_free(zone, *stored);
 
     *stored = NULL;
 }
 
 
 ngx_uint_t
-ngx_http_token_node_use_before(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now)
+ngx_http_token_node_use_before(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now)
 {
     ngx_http_token_stored_t  *before, *current;
 
@@ -278,19 +352,19 @@ ngx_http_token_node_use_before(ngx_http_token_node_t *tn,
         return 0;
     }
 
+    ngx_http_token_node_swap(zone, tn);
+
     /* then the newer one is used again, and nothing is fetched */
 
     before->renew_at = current->asked + NGX_HTTP_TOKEN_RECENT;
-
-    ngx_http_token_node_swap(tn);
 
     return 1;
 }
 
 
 ngx_uint_t
-ngx_http_token_node_use_newer(ngx_http_token_node_t *tn,
-    ngx_http_token_time_t now)
+ngx_http_token_node_use_newer(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn, ngx_http_token_time_t now)
 {
     if (tn->other == NULL
         || tn->other->serial < tn->stored->serial
@@ -299,16 +373,19 @@ ngx_http_token_node_use_newer(ngx_http_token_node_t *tn,
         return 0;
     }
 
-    ngx_http_token_node_swap(tn);
+    ngx_http_token_node_swap(zone, tn);
 
     return 1;
 }
 
 
 static void
-ngx_http_token_node_swap(ngx_http_token_node_t *tn)
+ngx_http_token_node_swap(ngx_http_token_zone_t *zone,
+    ngx_http_token_node_t *tn)
 {
     ngx_http_token_stored_t  *stored;
+
+    ngx_http_token_node_changes(zone, tn);
 
     stored = tn->stored;
     tn->stored = tn->other;

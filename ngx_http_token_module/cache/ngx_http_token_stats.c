@@ -3,7 +3,8 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * The counts of endpoints, changed under the lock that a lookup or the end of a
- * fetch holds anyway.
+ * fetch holds anyway, but for hits without the lock: those of each worker are
+ * in a place of its own.
  */
 
 
@@ -113,6 +114,10 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
 {
     ngx_uint_t  i;
 
+    if (fetch->uncalled) {
+        return;
+    }
+
     endpoint->outcomes[fetch->outcome]++;
     endpoint->retries += fetch->tried_other;
     endpoint->duration += fetch->upstream_time;
@@ -124,6 +129,23 @@ ngx_http_token_stats_fetch(ngx_http_token_endpoint_t *endpoint,
     }
 
     endpoint->buckets[i]++;
+}
+
+
+void
+ngx_http_token_stats_add_hits(ngx_http_token_zone_t *zone,
+    ngx_http_token_shctx_t *sh)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_token_unlocked_t  *shared;
+
+    shared = zone->unlocked;
+
+    for (i = 0; i < shared->nhits; i++) {
+        for (n = 0; n < sh->nendpoints; n++) {
+            sh->endpoints[n].hits += shared->hits[i].hits[n];
+        }
+    }
 }
 
 

@@ -32,7 +32,7 @@ ngx_http_token_stored_make(ngx_pool_t *pool, ngx_http_token_loc_conf_t *tlcf,
     m = members->elts;
     token = ngx_http_token_bearer_token(members);
 
-    len = sizeof(ngx_http_token_stored_t)
+    len = offsetof(ngx_http_token_stored_t, members)
           + members->nelts * sizeof(ngx_http_token_span_t)
           + ngx_http_token_json_size(members) + token.len;
 
@@ -135,7 +135,30 @@ ngx_http_token_stored_times(ngx_http_token_loc_conf_t *tlcf,
 }
 
 
-/* called under the lock, so it is short: two copies and a number */
+/* called under the lock, for each hit that takes it */
+
+ngx_uint_t
+ngx_http_token_stored_age(ngx_http_token_stored_t *stored,
+    ngx_http_token_time_t now)
+{
+    ngx_http_token_time_t  missed;
+
+    missed = ngx_http_token_missed(stored->lead, now);
+
+    if (missed == 0) {
+        return 0;
+    }
+
+    stored->asked -= missed;
+    stored->expires -= missed;
+    stored->renew_at -= missed;
+    stored->lead += missed;
+
+    return 1;
+}
+
+
+/* two copies and a number */
 
 ngx_int_t
 ngx_http_token_stored_body(ngx_http_request_t *r,
@@ -155,7 +178,11 @@ ngx_http_token_stored_body(ngx_http_request_t *r,
 
     if (stored->expires_in_len) {
         p = ngx_cpymem(p, text, stored->expires_in_pos);
-        p = ngx_sprintf(p, "%T", lookup->expires_in);
+
+        lookup->number_pos = stored->expires_in_pos;
+        lookup->number_len = ngx_sprintf(p, "%T", lookup->expires_in) - p;
+
+        p += lookup->number_len;
 
         text += stored->expires_in_pos + stored->expires_in_len;
         rest = stored->body_len - stored->expires_in_pos
@@ -172,8 +199,6 @@ ngx_http_token_stored_body(ngx_http_request_t *r,
     return NGX_OK;
 }
 
-
-/* called under the lock */
 
 ngx_int_t
 ngx_http_token_stored_token(ngx_http_request_t *r,

@@ -134,7 +134,9 @@ ngx_http_token_wait_client(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    if (tlcf->ignore_client_abort || r->post_action) {
+    if (tlcf->ignore_client_abort || r->post_action
+        || ngx_http_token_is_fetch(r))
+    {
         r->read_event_handler = ngx_http_block_reading;
         return NGX_OK;
     }

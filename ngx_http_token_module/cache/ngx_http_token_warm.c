@@ -124,7 +124,7 @@ ngx_http_token_warm_handler(ngx_event_t *ev)
 
     if (lease) {
         ngx_http_token_cache_fetch(&warm->tlcf->request, warm->tlcf->digest,
-                                   lease, ev->log);
+                                   lease, ev->log, ngx_http_token_get);
     }
 }
 

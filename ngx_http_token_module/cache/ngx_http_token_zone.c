@@ -2,7 +2,8 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * The shared-memory zone: its initialization, its lock, its clock.
+ * The shared-memory zone: its initialization, its lock, what is used without
+ * the lock, its clock.
  */
 
 
@@ -10,7 +11,9 @@
 
 
 static ngx_int_t ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone);
+static void ngx_http_token_zone_share(ngx_shm_zone_t *shm_zone);
 static ngx_int_t ngx_http_token_zone_fill(ngx_slab_pool_t *shpool);
+static void ngx_http_token_zone_empty(ngx_http_token_zone_t *zone);
 static void ngx_http_token_rbtree_insert_value(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
 
@@ -42,6 +45,7 @@ ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         /* a reload keeps the tokens, and old workers go on using them */
 
         zone->shpool = ozone->shpool;
+        zone->unlocked = ozone->unlocked;
 
         return NGX_OK;
     }
@@ -51,8 +55,11 @@ ngx_http_token_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     zone->shpool = shpool;
 
     if (shm_zone->shm.exists) {
+        zone->unlocked = (ngx_http_token_unlocked_t *) shpool->end;
         return NGX_OK;
     }
+
+    ngx_http_token_zone_share(shm_zone);
 
     len = sizeof(" in token_proxy_cache_zone \"\"") + shm_zone->shm.name.len;
 
@@ -126,6 +133,64 @@ ngx_http_token_zone_connections(ngx_shm_zone_t *shm_zone)
 }
 
 
+/* the end of the zone is not for the slabs */
+
+static void
+ngx_http_token_zone_share(ngx_shm_zone_t *shm_zone)
+{
+    size_t                      size, line;
+    u_char                     *p;
+    ngx_uint_t                  nhits, nslots;
+    ngx_core_conf_t            *ccf;
+    ngx_http_token_zone_t      *zone;
+    ngx_http_token_unlocked_t  *shared;
+
+    zone = shm_zone->data;
+    size = shm_zone->shm.size;
+    line = NGX_HTTP_TOKEN_CACHE_LINE;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    /* more workers than that count in the same places, and lose nothing */
+
+    for (nhits = 1;
+         nhits < (ngx_uint_t) ccf->worker_processes
+         && 2 * nhits * sizeof(ngx_http_token_hits_t) <= size / 32;
+         nhits *= 2)
+    { /* void */ }
+
+    for (nslots = 8; nslots * 2 <= size / 4096; nslots *= 2) { /* void */ }
+
+    p = shm_zone->shm.addr + size
+        - ngx_align(sizeof(ngx_http_token_unlocked_t), line)
+        - nhits * sizeof(ngx_http_token_hits_t)
+        - ngx_align(nslots * sizeof(ngx_http_token_slot_t), line);
+
+    p -= (uintptr_t) p % line;
+
+    zone->shpool->end = p;
+
+    ngx_slab_init(zone->shpool);
+
+    shared = (ngx_http_token_unlocked_t *) p;
+
+    ngx_memzero(p, shm_zone->shm.addr + size - p);
+
+    p += ngx_align(sizeof(ngx_http_token_unlocked_t), line);
+
+    shared->nhits = nhits;
+    shared->hits = (ngx_http_token_hits_t *) p;
+
+    p += nhits * sizeof(ngx_http_token_hits_t);
+
+    shared->nslots = nslots;
+    shared->slots = (ngx_http_token_slot_t *) p;
+
+    zone->unlocked = shared;
+}
+
+
 static ngx_int_t
 ngx_http_token_zone_fill(ngx_slab_pool_t *shpool)
 {
@@ -140,6 +205,7 @@ ngx_http_token_zone_fill(ngx_slab_pool_t *shpool)
                     ngx_http_token_rbtree_insert_value);
 
     ngx_queue_init(&sh->queue);
+    ngx_queue_init(&sh->pages);
 
     shpool->data = sh;
 
@@ -161,6 +227,10 @@ ngx_http_token_zone_lock(ngx_http_token_zone_t *zone)
 
     ngx_shmtx_lock(&shpool->mutex);
 
+#if (NGX_HTTP_TOKEN_COUNT_LOCKS)
+    (void) ngx_atomic_fetch_add(&zone->unlocked->locks, 1);
+#endif
+
     sh = shpool->data;
 
     if (sh->changing) {
@@ -174,11 +244,7 @@ ngx_http_token_zone_lock(ngx_http_token_zone_t *zone)
                       "a worker died while it changed a token cache, "
                       "which is emptied");
 
-        ngx_slab_init(shpool);
-
-        /* the first allocation of an empty zone cannot fail */
-
-        (void) ngx_http_token_zone_fill(shpool);
+        ngx_http_token_zone_empty(zone);
 
         sh = shpool->data;
     }
@@ -187,6 +253,60 @@ ngx_http_token_zone_lock(ngx_http_token_zone_t *zone)
     ngx_memory_barrier();
 
     return sh;
+}
+
+
+/* counts are changed one by one, so they are good at any time */
+
+static void
+ngx_http_token_zone_empty(ngx_http_token_zone_t *zone)
+{
+    ngx_uint_t               i;
+    ngx_slab_pool_t         *shpool;
+    ngx_http_token_shctx_t  *sh, counts;
+
+    shpool = zone->shpool;
+
+    for (i = 0; i < zone->unlocked->nslots; i++) {
+        (void) ngx_atomic_fetch_add(&zone->unlocked->slots[i].generation, 1);
+    }
+
+    sh = shpool->data;
+
+    ngx_memcpy(&counts, sh, offsetof(ngx_http_token_shctx_t, rbtree));
+
+    ngx_slab_init(shpool);
+
+    /* the first allocation of an empty zone cannot fail */
+
+    (void) ngx_http_token_zone_fill(shpool);
+
+    sh = shpool->data;
+
+    ngx_memcpy(sh, &counts, offsetof(ngx_http_token_shctx_t, rbtree));
+}
+
+
+ngx_http_token_slot_t *
+ngx_http_token_zone_slot(ngx_http_token_zone_t *zone, u_char *digest)
+{
+    uint32_t  n;
+
+    ngx_memcpy(&n, digest, sizeof(uint32_t));
+
+    return &zone->unlocked->slots[n & (zone->unlocked->nslots - 1)];
+}
+
+
+/*
+ * A worker's place stays when it ends, and its successor goes on there; for a
+ * while both may, since old workers live on after a reload.
+ */
+
+ngx_http_token_hits_t *
+ngx_http_token_zone_hits(ngx_http_token_zone_t *zone)
+{
+    return &zone->unlocked->hits[ngx_worker & (zone->unlocked->nhits - 1)];
 }
 
 
@@ -248,6 +368,33 @@ ngx_http_token_now(void)
 #endif
 
     return (ngx_http_token_time_t) ngx_current_msec;
+}
+
+
+ngx_http_token_time_t
+ngx_http_token_lead(ngx_http_token_time_t now)
+{
+    struct timeval  tv;
+
+    /* nginx's own copy of the time may be some seconds old here */
+
+    ngx_gettimeofday(&tv);
+
+    return (ngx_http_token_time_t) tv.tv_sec * 1000 + tv.tv_usec / 1000 - now;
+}
+
+
+ngx_http_token_time_t
+ngx_http_token_missed(ngx_http_token_time_t lead, ngx_http_token_time_t now)
+{
+    ngx_time_t             *tp;
+    ngx_http_token_time_t   missed;
+
+    tp = ngx_timeofday();
+
+    missed = (ngx_http_token_time_t) tp->sec * 1000 + tp->msec - now - lead;
+
+    return (missed > NGX_HTTP_TOKEN_CLOCK_STEP) ? missed : 0;
 }
 
 

@@ -542,48 +542,73 @@ ngx_http_token_bearer_find(ngx_conf_t *cf, ngx_http_token_main_conf_t *tmcf,
     ngx_http_token_location_t *location)
 {
     ngx_str_t                  *name;
-    ngx_uint_t                  i;
     ngx_http_token_zone_t      *zone;
-    ngx_http_token_location_t  *p;
+    ngx_http_token_location_t  *token;
 
     name = &location->tlcf->bearer.name;
+
+    token = ngx_http_token_find_location(cf, location->cscf, name);
+
+    if (token == NULL) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &location->tlcf->bearer.pos, 0,
+                           "\"token_proxy_bearer\" names \"%V\", but the "
+                           "server has no such location with "
+                           "\"token_proxy on\"", name);
+        return NGX_CONF_ERROR;
+    }
+
+    location->tlcf->bearer.location = token->tlcf;
+
+    if (location->tlcf->bearer.retry && token->tlcf->cache.zone) {
+        zone = token->tlcf->cache.zone->data;
+        zone->keep_other = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_http_token_location_t *
+ngx_http_token_find_location(ngx_conf_t *cf, ngx_http_core_srv_conf_t *cscf,
+    ngx_str_t *name)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_location_t   *p;
+    ngx_http_token_main_conf_t  *tmcf;
+
+    tmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_token_module);
+
     p = tmcf->locations.elts;
 
     for (i = 0; i < tmcf->locations.nelts; i++) {
 
-        if (p[i].tlcf->enable && p[i].cscf == location->cscf
+        if (p[i].tlcf->enable && p[i].cscf == cscf
             && !p[i].clcf->noname
             && p[i].clcf->name.len == name->len
-            && ngx_strncmp(p[i].clcf->name.data, name->data, name->len)
-               == 0)
+            && ngx_strncmp(p[i].clcf->name.data, name->data, name->len) == 0)
         {
-            location->tlcf->bearer.location = p[i].tlcf;
-
-            if (location->tlcf->bearer.retry && p[i].tlcf->cache.zone) {
-                zone = p[i].tlcf->cache.zone->data;
-                zone->keep_other = 1;
-            }
-
-            return NGX_CONF_OK;
+            return &p[i];
         }
     }
 
-    ngx_http_token_log(NGX_LOG_EMERG, cf, &location->tlcf->bearer.pos, 0,
-                       "\"token_proxy_bearer\" names \"%V\", but the server "
-                       "has no such location with \"token_proxy on\"", name);
-
-    return NGX_CONF_ERROR;
+    return NULL;
 }
 
 
-/* the variable $http_... of the header */
+/*
+ * The variable $http_... of the header.  All that the configuration names is
+ * known by now.
+ */
 
 static char *
 ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    u_char     *p;
-    size_t      i;
-    ngx_str_t   name;
+    u_char                     *p;
+    size_t                      len;
+    ngx_str_t                   name;
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
 
     name.len = sizeof("http_") - 1 + tlcf->bearer.header.len;
     name.data = ngx_pnalloc(cf->pool, name.len);
@@ -598,7 +623,21 @@ ngx_http_token_bearer_variable(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
                                                 : tlcf->bearer.lowcase[i];
     }
 
-    tlcf->bearer.variable = ngx_http_get_variable_index(cf, &name);
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    return (tlcf->bearer.variable == NGX_ERROR) ? NGX_CONF_ERROR : NGX_CONF_OK;
+    v = cmcf->variables.elts;
+    len = name.len;
+
+    tlcf->bearer.variable = NGX_HTTP_TOKEN_NO_VARIABLE;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        if (v[i].name.len == len
+            && ngx_strncasecmp(v[i].name.data, name.data, len) == 0)
+        {
+            tlcf->bearer.variable = i;
+            break;
+        }
+    }
+
+    return NGX_CONF_OK;
 }

@@ -327,6 +327,7 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ssize_t                 size, min;
     ngx_str_t              *value, name;
     ngx_shm_zone_t         *shm_zone, **zones;
+    ngx_pool_cleanup_t     *cln;
     ngx_http_token_zone_t  *zone;
 
     value = cf->args->elts;
@@ -357,10 +358,16 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_token_zone_t));
-    if (zone == NULL) {
+    cln = ngx_pool_cleanup_add(cf->cycle->pool, sizeof(ngx_http_token_zone_t));
+    if (cln == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    cln->handler = ngx_http_token_local_done;
+
+    zone = cln->data;
+
+    ngx_memzero(zone, sizeof(ngx_http_token_zone_t));
 
     shm_zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_token_module);
     if (shm_zone == NULL) {

@@ -325,6 +325,7 @@ ngx_http_token_set_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_strcmp(value[1].data, "audience") != 0
         && ngx_strcmp(value[1].data, "resource") != 0
+        && !ngx_http_token_is_list(&value[1])
         && ngx_http_token_is_duplicate(cf, tlcf->params, "parameter",
                                        &value[1]))
     {

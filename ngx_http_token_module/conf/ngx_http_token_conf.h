@@ -211,6 +211,19 @@ char *ngx_http_token_bearer_init(ngx_conf_t *cf,
  */
 char *ngx_http_token_bearer_init_locations(ngx_conf_t *cf, ngx_uint_t *used);
 
+/* The token location of a server that has this name, or NULL. */
+ngx_http_token_location_t *ngx_http_token_find_location(ngx_conf_t *cf,
+    ngx_http_core_srv_conf_t *cscf, ngx_str_t *name);
+
+
+/* ngx_http_token_chain_conf.c */
+
+/*
+ * Called when all locations have been merged: finds the token locations whose
+ * tokens others need, and prepares these.
+ */
+char *ngx_http_token_chain_init_locations(ngx_conf_t *cf);
+
 
 /* ngx_http_token_upstream_modules.c */
 

@@ -28,7 +28,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_token_loc_conf_t *tlcf = conf;
 
     char       *rv, *wrong;
-    ngx_str_t  *value, url;
+    ngx_str_t  *value, url, host;
     ngx_url_t   u;
 
     tlcf->endpoint_pos = ngx_http_token_conf_pos(cf);
@@ -41,13 +41,14 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (ngx_strlchr(value[1].data, value[1].data + value[1].len, '@')) {
+    host = ngx_http_token_url_host(&value[1]);
+
+    if (ngx_strlchr(host.data, host.data + host.len, '@')) {
 
         /* the URL is not shown: it may have a password */
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "a user name or \"@\" in \"%V\" is not allowed",
-                           &cmd->name);
+                           "a user name in \"%V\" is not allowed", &cmd->name);
         return NGX_CONF_ERROR;
     }
 
@@ -55,6 +56,16 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (wrong == NULL && ngx_parse_url(cf->temp_pool, &u) != NGX_OK) {
         wrong = u.err ? u.err : "out of memory";
+    }
+
+    if (wrong && ngx_strlchr(value[1].data, value[1].data + value[1].len, '@'))
+    {
+        /* it may be meant as a password, with a "/" in it */
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s in \"%V\", whose \"@\" "
+                           "may stand in a path or a query only", wrong,
+                           &cmd->name);
+        return NGX_CONF_ERROR;
     }
 
     if (wrong) {

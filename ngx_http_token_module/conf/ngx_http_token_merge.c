@@ -25,6 +25,8 @@ static void ngx_http_token_grant_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static char *ngx_http_token_check_location(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
+static ngx_uint_t ngx_http_token_returns(ngx_conf_t *cf,
+    ngx_http_core_loc_conf_t *clcf);
 static char *ngx_http_token_check_client(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static void ngx_http_token_warn_encoding(ngx_conf_t *cf,
@@ -253,7 +255,8 @@ ngx_http_token_finish(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         || ngx_http_token_basic_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_request_init(cf, conf) != NGX_CONF_OK
         || ngx_http_token_key_init(cf, conf) != NGX_CONF_OK
-        || ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK
+        || (!conf->chained
+            && ngx_http_token_cache_init_warm(cf, conf) != NGX_CONF_OK)
         || ngx_http_token_location_init(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
@@ -284,7 +287,76 @@ ngx_http_token_check_location(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_http_token_returns(cf, clcf)) {
+        ngx_http_token_log(NGX_LOG_WARN, cf, &conf->pos, 0,
+                           "\"return\" in location \"%V\" answers before "
+                           "\"token_proxy\"", &clcf->name);
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/*
+ * Whether a location has a "return" that is always reached: not in an "if", and
+ * after nothing but "set" with constant values.  The configuration of the
+ * rewrite module begins with its codes.
+ */
+
+static ngx_uint_t
+ngx_http_token_returns(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf)
+{
+    u_char                   *p, *last;
+    ngx_uint_t                i;
+    ngx_array_t             **codes;
+    ngx_module_t            **modules;
+    ngx_http_script_code_pt   code;
+
+    if (clcf->noname) {
+        /* an "if" block shares the codes of its location */
+        return 0;
+    }
+
+    modules = cf->cycle->modules;
+
+    for (i = 0; modules[i]; i++) {
+        if (ngx_strcmp(modules[i]->name, "ngx_http_rewrite_module") == 0) {
+            break;
+        }
+    }
+
+    if (modules[i] == NULL) {
+        return 0;
+    }
+
+    codes = ngx_http_conf_get_module_loc_conf(cf, (*modules[i]));
+
+    if (*codes == NULL || *codes == NGX_CONF_UNSET_PTR) {
+        return 0;
+    }
+
+    p = (*codes)->elts;
+    last = p + (*codes)->nelts;
+
+    while (p < last) {
+        code = *(ngx_http_script_code_pt *) p;
+
+        if (code == ngx_http_script_return_code) {
+            return 1;
+        }
+
+        if (code == ngx_http_script_value_code) {
+            p += sizeof(ngx_http_script_value_code_t);
+
+        } else if (code == ngx_http_script_set_var_code) {
+            p += sizeof(ngx_http_script_var_code_t);
+
+        } else {
+            break;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -30,6 +30,8 @@ static char *ngx_http_token_proxy_init_body(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf, ngx_array_t *headers);
 static ngx_uint_t ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf,
     ngx_str_t *name);
+static ngx_uint_t ngx_http_token_request_header(
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name);
 static ngx_uint_t ngx_http_token_keepalive(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
@@ -59,6 +61,18 @@ ngx_http_token_proxy_init_headers(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
     ngx_array_t  **headers;
+
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_http_token_request_header(tlcf, &tlcf->bearer.header))
+    {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, &tlcf->bearer.pos, 0,
+                           "\"token_proxy_bearer\" in a token location sets "
+                           "the header \"%V\" of the token request, which is "
+                           "set already; for \"Authorization\" use "
+                           "\"token_proxy_auth_method none\" or another one "
+                           "that does not need it", &tlcf->bearer.header);
+        return NGX_CONF_ERROR;
+    }
 
     headers = ngx_http_token_proxy_field(cf, conf, "proxy_set_header",
                                          ngx_conf_set_keyval_slot);
@@ -162,6 +176,7 @@ ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
     static ngx_str_t  json = ngx_string("application/json");
     static ngx_str_t  authorization = ngx_string("Authorization");
     static ngx_str_t  basic = ngx_string("$token_proxy_internal_authorization");
+    static ngx_str_t  bearer = ngx_string("$token_proxy_internal_bearer");
     static ngx_str_t  connection = ngx_string("Connection");
     static ngx_str_t  close = ngx_string("close");
 
@@ -186,6 +201,13 @@ ngx_http_token_own_headers(ngx_http_token_loc_conf_t *tlcf,
         {
             return NGX_CONF_ERROR;
         }
+    }
+
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_http_token_set_header(headers, &tlcf->bearer.header, &bearer)
+           != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     if (tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC) {
@@ -270,6 +292,22 @@ ngx_http_token_proxy_init_body(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf,
 
 static ngx_uint_t
 ngx_http_token_own_header(ngx_http_token_loc_conf_t *tlcf, ngx_str_t *name)
+{
+    if (ngx_http_token_sends_bearer(tlcf)
+        && ngx_strcasecmp(name->data, tlcf->bearer.header.data) == 0)
+    {
+        return 1;
+    }
+
+    return ngx_http_token_request_header(tlcf, name);
+}
+
+
+/* whether a header is a part of every token request of the location */
+
+static ngx_uint_t
+ngx_http_token_request_header(ngx_http_token_loc_conf_t *tlcf,
+    ngx_str_t *name)
 {
     ngx_http_token_header_t  *h;
 

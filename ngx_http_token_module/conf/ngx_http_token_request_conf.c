@@ -400,7 +400,7 @@ ngx_http_token_check_json_param(ngx_conf_t *cf,
 
     param = tlcf->params->elts;
 
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n && !ngx_http_token_is_list(&param[n].name); i++) {
 
         if (param[i].name.len == param[n].name.len
             && ngx_strcmp(param[i].name.data, param[n].name.data) == 0)
@@ -408,7 +408,8 @@ ngx_http_token_check_json_param(ngx_conf_t *cf,
             ngx_http_token_log(NGX_LOG_EMERG, cf, &param[n].value.pos, 0,
                                "parameter \"%V\" of \"token_proxy_param\" "
                                "stands twice, which \"token_proxy_request "
-                               "json\" cannot send", &param[n].name);
+                               "json\" cannot send: a name that ends with "
+                               "\"[]\" is one of an array", &param[n].name);
             return NGX_CONF_ERROR;
         }
     }

@@ -3,8 +3,8 @@
  * Copyright (C) ngx_http_token_module contributors
  *
  * What is sent of a token request: its form, which parameters authenticate the
- * client, and, when it is sent, what is in the files that it names, and which
- * of two secrets.
+ * client, and, when it is sent, what is in the files that it names, which of
+ * two secrets, and the tokens of other locations.
  */
 
 
@@ -15,6 +15,11 @@ static ngx_int_t ngx_http_token_read_client(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_uint_t secret);
 static ngx_http_token_pair_t *ngx_http_token_read_pairs(ngx_http_request_t *r,
     ngx_http_token_pair_t *pairs, ngx_uint_t n);
+static ngx_http_token_pair_t *ngx_http_token_copy_pairs(ngx_pool_t *pool,
+    ngx_http_token_pair_t *pairs, ngx_uint_t n);
+static ngx_int_t ngx_http_token_copy_token(ngx_pool_t *pool,
+    ngx_http_token_pair_t *kv);
+static ngx_int_t ngx_http_token_copy_str(ngx_pool_t *pool, ngx_str_t *s);
 
 
 /* whether a request is authenticated by the client's secret */
@@ -25,6 +30,18 @@ ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf)
     return (tlcf->auth.method != NGX_HTTP_TOKEN_AUTH_NONE
             && tlcf->auth.method != NGX_HTTP_TOKEN_CLIENT_ASSERTION
             && tlcf->auth.method != NGX_HTTP_TOKEN_PRIVATE_KEY_JWT);
+}
+
+
+/*
+ * token_proxy_bearer in the token location itself: what an outer level says is
+ * meant for the locations that pass requests to an API
+ */
+
+ngx_uint_t
+ngx_http_token_sends_bearer(ngx_http_token_loc_conf_t *tlcf)
+{
+    return (tlcf->bearer.own && tlcf->bearer.name.len);
 }
 
 
@@ -169,6 +186,15 @@ ngx_http_token_complete_request(ngx_http_request_t *r,
         return NULL;
     }
 
+    if (sent->bearer.token
+        && ngx_http_token_bearer_value(r->pool, &tlcf->bearer.scheme,
+                                       &sent->bearer.value,
+                                       &sent->bearer_value)
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
     if (tlcf->auth.grant_alg == NULL) {
         return sent;
     }
@@ -288,4 +314,123 @@ ngx_http_token_read_pairs(ngx_http_request_t *r, ngx_http_token_pair_t *pairs,
     }
 
     return kv;
+}
+
+
+ngx_int_t
+ngx_http_token_copy_request(ngx_pool_t *pool, ngx_http_token_request_t *dst,
+    ngx_http_token_request_t *src)
+{
+    ngx_str_t   *s;
+    ngx_uint_t   i;
+
+    static size_t  offsets[] = {
+        offsetof(ngx_http_token_request_t, endpoint),
+        offsetof(ngx_http_token_request_t, authorization),
+        offsetof(ngx_http_token_request_t, body),
+        offsetof(ngx_http_token_request_t, client_id),
+        offsetof(ngx_http_token_request_t, secret),
+        offsetof(ngx_http_token_request_t, second_secret),
+        offsetof(ngx_http_token_request_t, assertion),
+        offsetof(ngx_http_token_request_t, audience),
+        offsetof(ngx_http_token_request_t, claims)
+    };
+
+    *dst = *src;
+
+    ngx_str_null(&dst->inputs);
+
+    if (src->tlcf->constant) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < sizeof(offsets) / sizeof(size_t); i++) {
+        s = (ngx_str_t *) ((u_char *) dst + offsets[i]);
+
+        if (ngx_http_token_copy_str(pool, s) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (src->digest) {
+        dst->digest = ngx_pnalloc(pool, NGX_HTTP_TOKEN_DIGEST_LEN);
+        if (dst->digest == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(dst->digest, src->digest, NGX_HTTP_TOKEN_DIGEST_LEN);
+    }
+
+    /* what else it is made of is needed later if it waits for tokens */
+
+    if (!src->tlcf->chained) {
+        return NGX_OK;
+    }
+
+    dst->params = ngx_http_token_copy_pairs(pool, src->params, src->nparams);
+    dst->claim_values = ngx_http_token_copy_pairs(pool, src->claim_values,
+                                                  src->nclaim_values);
+
+    if (dst->params == NULL || dst->claim_values == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_copy_token(pool, &dst->bearer);
+}
+
+
+static ngx_http_token_pair_t *
+ngx_http_token_copy_pairs(ngx_pool_t *pool, ngx_http_token_pair_t *pairs,
+    ngx_uint_t n)
+{
+    ngx_uint_t              i;
+    ngx_http_token_pair_t  *kv;
+
+    kv = ngx_palloc(pool, (n + 1) * sizeof(ngx_http_token_pair_t));
+    if (kv == NULL) {
+        return NULL;
+    }
+
+    for (i = 0; i < n; i++) {
+        kv[i] = pairs[i];
+
+        if (ngx_http_token_copy_str(pool, &kv[i].value) != NGX_OK
+            || ngx_http_token_copy_token(pool, &kv[i]) != NGX_OK)
+        {
+            return NULL;
+        }
+    }
+
+    return kv;
+}
+
+
+static ngx_int_t
+ngx_http_token_copy_token(ngx_pool_t *pool, ngx_http_token_pair_t *kv)
+{
+    ngx_http_token_request_t  *token;
+
+    token = kv->token;
+
+    if (token == NULL || token->tlcf->digest) {
+        return NGX_OK;
+    }
+
+    kv->token = ngx_palloc(pool, sizeof(ngx_http_token_request_t));
+    if (kv->token == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_token_copy_request(pool, kv->token, token);
+}
+
+
+static ngx_int_t
+ngx_http_token_copy_str(ngx_pool_t *pool, ngx_str_t *s)
+{
+    if (s->len) {
+        s->data = ngx_pstrdup(pool, s);
+    }
+
+    return (s->len == 0 || s->data) ? NGX_OK : NGX_ERROR;
 }

@@ -85,8 +85,15 @@ char *ngx_http_token_request_init(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 
 /*
- * Evaluates the request of a token location for a caller.  Returns NGX_OK, or
- * NGX_ERROR after an error message.
+ * The same for the tokens of other locations that it needs, when these have
+ * been prepared: whether the request is constant may depend on them.
+ */
+void ngx_http_token_request_init_tokens(ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * Evaluates the request of a token location for a caller, and those of the
+ * locations whose tokens it needs.  Returns NGX_OK, or NGX_ERROR after an error
+ * message.
  */
 ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
@@ -102,6 +109,9 @@ ngx_int_t ngx_http_token_refresh_body(ngx_http_request_t *r,
 /* ngx_http_token_complete.c */
 
 ngx_uint_t ngx_http_token_uses_secret(ngx_http_token_loc_conf_t *tlcf);
+
+/* Whether a token of another location is sent in a header. */
+ngx_uint_t ngx_http_token_sends_bearer(ngx_http_token_loc_conf_t *tlcf);
 
 /* Whether the client's id is one of the parameters. */
 ngx_uint_t ngx_http_token_sends_id(ngx_http_token_loc_conf_t *tlcf);
@@ -121,6 +131,13 @@ ngx_int_t ngx_http_token_encode_body(ngx_pool_t *pool,
 ngx_http_token_request_t *ngx_http_token_complete_request(
     ngx_http_request_t *r, ngx_http_token_request_t *request,
     ngx_uint_t secret);
+
+/*
+ * Copies a request: what is not constant is in the caller's pool, and the
+ * caller may leave.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_copy_request(ngx_pool_t *pool,
+    ngx_http_token_request_t *dst, ngx_http_token_request_t *src);
 
 
 /*
@@ -178,10 +195,25 @@ u_char *ngx_http_token_request_digest(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 
 /*
+ * Evaluates all that is not constant in a location's token request and in the
+ * key of its cache, in r->pool: of one location the same text is the same token
+ * request.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_request_inputs(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *text);
+
+/*
  * Prepares what of a token request's identity is constant.  Called after
  * ngx_http_token_request_init().
  */
 char *ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf);
+
+/*
+ * The digest of a constant request.  Called by ngx_http_token_key_init(), or
+ * where other locations' tokens are needed, when these have been prepared.
+ */
+char *ngx_http_token_key_init_digest(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
 
 
 /* ngx_http_token_assertion.c */
@@ -257,13 +289,17 @@ ngx_http_token_fetch_t *ngx_http_token_fetch_create(
 /*
  * Sends the request, which has to live as long as the fetch.  The handler is
  * called once when there is a result, good or bad, and may be called before
- * this returns; after it the fetch is gone.
+ * this returns; after it the fetch is gone.  fetch->again calls it once more.
  */
 void ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     ngx_http_token_request_t *request);
 
 /* Ends a fetch with the result that it has. */
 void ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch);
+
+/* Ends a fetch before its call, with a result that is a failure. */
+void ngx_http_token_fetch_fail(ngx_http_token_fetch_t *fetch,
+    ngx_uint_t outcome);
 
 /* Ends a fetch in any state, without a result. */
 void ngx_http_token_fetch_close(ngx_http_token_fetch_t *fetch);
@@ -337,8 +373,9 @@ int64_t ngx_http_token_lifetime(ngx_pool_t *pool, ngx_array_t *members);
 
 /*
  * Bounds the lifetime of a token that may be cached, and the expires_in of its
- * answer: by token_proxy_cache_max_ttl, and by what it was exchanged for.
- * Returns NGX_OK or NGX_ERROR.
+ * answer: by token_proxy_cache_max_ttl, and by what it was exchanged for; if
+ * that is the token of another location, also where there is no cache.  Returns
+ * NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_http_token_limit_lifetime(ngx_pool_t *pool,
     ngx_http_token_fetch_t *fetch);

@@ -68,7 +68,7 @@ ngx_http_token_fetch_create(ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log)
     fetch->deadline.data = fetch;
     fetch->deadline.log = r->connection->log;
 
-    r->write_event_handler = ngx_http_token_fetch_finished;
+    fetch->token_limit = -1;
 
     return fetch;
 }
@@ -82,6 +82,9 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     ngx_connection_t  *c;
 
     fetch->request = request;
+    fetch->finished = 0;
+
+    fetch->main->write_event_handler = ngx_http_token_fetch_finished;
 
     c = fetch->main->connection;
 
@@ -92,9 +95,9 @@ ngx_http_token_fetch_start(ngx_http_token_fetch_t *fetch,
     }
 
     if (rc != NGX_OK) {
-        fetch->outcome = (rc == NGX_DECLINED) ? NGX_HTTP_TOKEN_UNREACHABLE
-                                              : NGX_HTTP_TOKEN_INTERNAL;
-        ngx_http_token_fetch_end(fetch);
+        ngx_http_token_fetch_fail(fetch, (rc == NGX_DECLINED)
+                                         ? NGX_HTTP_TOKEN_UNREACHABLE
+                                         : NGX_HTTP_TOKEN_INTERNAL);
         return;
     }
 
@@ -174,6 +177,7 @@ ngx_http_token_fetch_subrequest(ngx_http_token_fetch_t *fetch)
     }
 
     fetch->authorization = fetch->sent->authorization;
+    fetch->bearer = fetch->sent->bearer_value;
 
     ps = ngx_palloc(r->pool, sizeof(ngx_http_post_subrequest_t));
     if (ps == NULL) {
@@ -338,6 +342,20 @@ ngx_http_token_fetch_finished(ngx_http_request_t *r)
         fetch->outcome = NGX_HTTP_TOKEN_INTERNAL;
     }
 
+    if (fetch->try_again) {
+
+        /* a token that was sent is not good any more: it waits for another */
+
+        fetch->try_again = 0;
+
+        if (fetch->deadline.timer_set) {
+            ngx_del_timer(&fetch->deadline);
+        }
+
+        fetch->again(fetch);
+        return;
+    }
+
     if (fetch->secret && fetch->outcome == NGX_HTTP_TOKEN_OK) {
         fetch->request->tlcf->auth.secret = fetch->secret;
     }
@@ -445,6 +463,15 @@ ngx_http_token_fetch_end(ngx_http_token_fetch_t *fetch)
     fetch->handler(fetch);
 
     ngx_http_token_fetch_close(fetch);
+}
+
+
+void
+ngx_http_token_fetch_fail(ngx_http_token_fetch_t *fetch, ngx_uint_t outcome)
+{
+    fetch->outcome = outcome;
+
+    ngx_http_token_fetch_end(fetch);
 }
 
 

@@ -44,6 +44,7 @@ ngx_int_t
 ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
     ngx_str_t *text)
 {
+    time_t                  now;
     uint32_t                hash;
     ngx_http_token_file_t  *file;
 
@@ -64,7 +65,11 @@ ngx_http_token_file(ngx_http_request_t *r, ngx_str_t *path, time_t valid,
     file = (ngx_http_token_file_t *)
                ngx_str_rbtree_lookup(&ngx_http_token_files, path, hash);
 
-    if (file && ngx_time() - file->read >= valid) {
+    now = ngx_time();
+
+    /* or the clock has been set back since */
+
+    if (file && (now - file->read >= valid || now < file->read)) {
         ngx_http_token_file_drop(file);
         file = NULL;
     }

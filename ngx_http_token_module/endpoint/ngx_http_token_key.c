@@ -16,16 +16,27 @@ static ngx_int_t ngx_http_token_key_init_files(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf);
 static size_t ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
     ngx_http_token_watch_t *file);
+static size_t ngx_http_token_key_name(u_char **p, char *what, ngx_str_t *name,
+    ngx_str_t *value);
 static size_t ngx_http_token_key_files(u_char *p,
     ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_key_init_inputs(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_key_value(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_value_t *value);
+static ngx_int_t ngx_http_token_key_complex(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_complex_value_t *complex);
+static u_char *ngx_http_token_key_made(ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
+static ngx_int_t ngx_http_token_key_tokens(EVP_MD_CTX *md,
+    ngx_http_token_request_t *request);
 
 
 char *
 ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_str_t   *field, extra;
+    ngx_str_t   *field;
     ngx_uint_t   i;
 
     field = tlcf->fields->elts;
@@ -47,18 +58,27 @@ ngx_http_token_key_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
         return NGX_CONF_ERROR;
     }
 
+    return tlcf->chained ? NGX_CONF_OK
+                         : ngx_http_token_key_init_digest(cf, tlcf);
+}
+
+
+char *
+ngx_http_token_key_init_digest(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_str_t  extra;
+
     ngx_str_null(&extra);
 
-    if (tlcf->cache.key) {
-        if (tlcf->cache.key->lengths) {
-            return NGX_CONF_OK;
-        }
-
-        extra = tlcf->cache.key->value;
+    if (!tlcf->constant || (tlcf->cache.key && tlcf->cache.key->lengths)) {
+        return (ngx_http_token_key_init_inputs(cf, tlcf) == NGX_OK)
+               ? NGX_CONF_OK : NGX_CONF_ERROR;
     }
 
-    if (!tlcf->constant) {
-        return NGX_CONF_OK;
+    tlcf->plain = (tlcf->cache.zone && tlcf->cache.bypass == NULL);
+
+    if (tlcf->cache.key) {
+        extra = tlcf->cache.key->value;
     }
 
     tlcf->digest = ngx_pnalloc(cf->pool, NGX_HTTP_TOKEN_DIGEST_LEN);
@@ -139,8 +159,8 @@ ngx_http_token_key_init_identity(ngx_conf_t *cf,
 
 
 /*
- * Adds which values are in files, and in which.  The names stand in the request
- * as well, where a variable may have the same text.
+ * Adds which values are in files, and in which, and which are tokens.  The
+ * names stand in the request as well, where a variable may have the same text.
  */
 
 static ngx_int_t
@@ -209,6 +229,16 @@ ngx_http_token_key_files(u_char *p, ngx_http_token_loc_conf_t *tlcf)
     for (i = 0; i < tlcf->params->nelts; i++) {
         len += ngx_http_token_key_file(&p, "param", &param[i].name,
                                        param[i].value.file);
+
+        if (param[i].value.is_token) {
+            len += ngx_http_token_key_name(&p, "token", &param[i].name,
+                                           &param[i].value.text);
+        }
+    }
+
+    if (ngx_http_token_sends_bearer(tlcf)) {
+        len += ngx_http_token_key_name(&p, "bearer", &tlcf->bearer.header,
+                                       &tlcf->bearer.scheme);
     }
 
     param = tlcf->claims->elts;
@@ -226,15 +256,181 @@ static size_t
 ngx_http_token_key_file(u_char **p, char *what, ngx_str_t *name,
     ngx_http_token_watch_t *file)
 {
-    if (file == NULL) {
-        return 0;
-    }
+    return file ? ngx_http_token_key_name(p, what, name, &file->name) : 0;
+}
 
+
+static size_t
+ngx_http_token_key_name(u_char **p, char *what, ngx_str_t *name,
+    ngx_str_t *value)
+{
     if (*p) {
-        *p = ngx_sprintf(*p, "%Z%s%Z%V%Z%V", what, name, &file->name);
+        *p = ngx_sprintf(*p, "%Z%s%Z%V%Z%V", what, name, value);
     }
 
-    return 3 + ngx_strlen(what) + name->len + file->name.len;
+    return 3 + ngx_strlen(what) + name->len + value->len;
+}
+
+
+/* the digest of a request that has one already, or NULL */
+
+static u_char *
+ngx_http_token_key_made(ngx_http_token_request_t *request)
+{
+    return request->tlcf->digest ? request->tlcf->digest : request->digest;
+}
+
+
+/* in the order in which they are evaluated for the request */
+
+static ngx_int_t
+ngx_http_token_key_init_inputs(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t                   i;
+    ngx_http_token_param_t      *param, *claim;
+    ngx_http_token_auth_conf_t  *auth;
+
+    auth = &tlcf->auth;
+
+    tlcf->inputs = ngx_array_create(cf->pool, 4,
+                                    sizeof(ngx_http_token_input_t));
+
+    if (tlcf->inputs == NULL
+        || ngx_http_token_key_complex(tlcf, tlcf->endpoint) != NGX_OK
+        || ngx_http_token_key_value(tlcf, auth->client_id) != NGX_OK
+        || (ngx_http_token_uses_secret(tlcf)
+            && ngx_http_token_key_value(tlcf, auth->client_secret) != NGX_OK)
+        || ngx_http_token_key_value(tlcf, auth->second_secret) != NGX_OK
+        || ngx_http_token_key_value(tlcf, auth->assertion) != NGX_OK
+        || ngx_http_token_key_complex(tlcf, auth->audience) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (ngx_http_token_key_value(tlcf, &param[i].value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    claim = tlcf->claims->elts;
+
+    for (i = 0; auth->grant_alg && i < tlcf->claims->nelts; i++) {
+        if (ngx_http_token_key_value(tlcf, &claim[i].value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_token_key_complex(tlcf, tlcf->cache.key);
+}
+
+
+static ngx_int_t
+ngx_http_token_key_value(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_value_t *value)
+{
+    ngx_http_token_input_t  *input;
+
+    if (value == NULL || value->complex == NULL) {
+        return NGX_OK;
+    }
+
+    if (value->is_file) {
+        tlcf->file_inputs = 1;
+    }
+
+    input = ngx_array_push(tlcf->inputs);
+    if (input == NULL) {
+        return NGX_ERROR;
+    }
+
+    input->value = value;
+    input->complex = NULL;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_token_key_complex(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_complex_value_t *complex)
+{
+    ngx_http_token_input_t  *input;
+
+    if (complex == NULL || complex->lengths == NULL) {
+        return NGX_OK;
+    }
+
+    input = ngx_array_push(tlcf->inputs);
+    if (input == NULL) {
+        return NGX_ERROR;
+    }
+
+    input->value = NULL;
+    input->complex = complex;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_token_request_inputs(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *text)
+{
+    u_char                  *p;
+    size_t                   len;
+    ngx_int_t                rc;
+    ngx_str_t               *texts;
+    ngx_uint_t               i, n, level;
+    ngx_http_token_input_t  *input;
+
+    input = tlcf->inputs->elts;
+    n = tlcf->inputs->nelts;
+
+    texts = ngx_palloc(r->pool, n * sizeof(ngx_str_t));
+    if (texts == NULL) {
+        return NGX_ERROR;
+    }
+
+    level = ngx_http_token_debug_off(r->connection->log);
+
+    rc = NGX_OK;
+    len = 0;
+
+    for (i = 0; i < n && rc == NGX_OK; i++) {
+
+        rc = input[i].value
+             ? ngx_http_token_evaluate_value(r, tlcf, input[i].value, &texts[i])
+             : ngx_http_complex_value(r, input[i].complex, &texts[i]);
+
+        len += sizeof(size_t) + texts[i].len;
+    }
+
+    r->connection->log->log_level = level;
+
+    if (rc != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->len = len;
+    text->data = p;
+
+    for (i = 0; i < n; i++) {
+
+        /* the length keeps what ends one text from beginning the next */
+
+        p = ngx_cpymem(p, &texts[i].len, sizeof(size_t));
+        p = ngx_cpymem(p, texts[i].data, texts[i].len);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -248,8 +444,10 @@ ngx_http_token_request_digest(ngx_http_request_t *r,
 
     tlcf = request->tlcf;
 
-    if (tlcf->digest) {
-        return tlcf->digest;
+    digest = ngx_http_token_key_made(request);
+
+    if (digest) {
+        return digest;
     }
 
     ngx_str_null(&extra);
@@ -328,7 +526,9 @@ ngx_http_token_key_digest(u_char *digest, ngx_http_token_request_t *request,
         }
     }
 
-    if (EVP_DigestFinal_ex(md, digest, NULL) == 1) {
+    if (ngx_http_token_key_tokens(md, request) == NGX_OK
+        && EVP_DigestFinal_ex(md, digest, NULL) == 1)
+    {
         rc = NGX_OK;
     }
 
@@ -337,4 +537,36 @@ done:
     EVP_MD_CTX_free(md);
 
     return rc;
+}
+
+
+/*
+ * A token of another location is represented by its request's identity, and not
+ * by its bytes, which are others after each renewal.
+ */
+
+static ngx_int_t
+ngx_http_token_key_tokens(EVP_MD_CTX *md, ngx_http_token_request_t *request)
+{
+    ngx_uint_t                 i;
+    ngx_http_token_request_t  *token;
+
+    if (!request->tlcf->chained) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i <= request->nparams; i++) {
+        token = (i < request->nparams) ? request->params[i].token
+                                       : request->bearer.token;
+
+        if (token
+            && EVP_DigestUpdate(md, ngx_http_token_key_made(token),
+                                NGX_HTTP_TOKEN_DIGEST_LEN)
+               != 1)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }

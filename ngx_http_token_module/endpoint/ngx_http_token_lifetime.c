@@ -27,6 +27,9 @@ static ngx_uint_t ngx_http_token_is_variable_param(
 static int64_t ngx_http_token_jwt_left(ngx_pool_t *pool, ngx_str_t *token);
 static ngx_int_t ngx_http_token_expiry_lifetime(ngx_array_t *members,
     char *name, double *seconds);
+static ngx_int_t ngx_http_token_timestamp(ngx_str_t *text, double *seconds);
+static ngx_int_t ngx_http_token_digits(u_char *p, ngx_uint_t n, ngx_int_t min,
+    ngx_int_t max);
 static ngx_int_t ngx_http_token_number(ngx_array_t *members, char *name,
     double *n);
 
@@ -77,16 +80,27 @@ ngx_http_token_limit_lifetime(ngx_pool_t *pool, ngx_http_token_fetch_t *fetch)
 
     fetch->limit = -1;
 
-    if (tlcf->cache.zone == NULL || fetch->request->refresh_grant) {
+    if (fetch->request->refresh_grant) {
         return NGX_OK;
     }
 
-    if (tlcf->cache.max_ttl) {
+    if (tlcf->cache.zone && tlcf->cache.max_ttl) {
         fetch->limit = (int64_t) tlcf->cache.max_ttl * 1000;
     }
 
-    if (ngx_http_token_subject_limit(pool, fetch) != NGX_OK) {
+    if (tlcf->cache.zone
+        && ngx_http_token_subject_limit(pool, fetch) != NGX_OK)
+    {
         return NGX_ERROR;
+    }
+
+    /* without a cache as well, where a token may be exchanged for this one */
+
+    if (fetch->token_limit != -1
+        && (fetch->limit == -1 || fetch->token_limit < fetch->limit))
+    {
+        fetch->limit = fetch->token_limit;
+        fetch->last = 0;
     }
 
     if (fetch->limit == -1 || fetch->lifetime <= fetch->limit) {
@@ -285,21 +299,122 @@ ngx_http_token_jwt_claims(ngx_pool_t *pool, ngx_str_t *token,
 }
 
 
-/* seconds since 1970; what is no such time counts as absent */
+/* seconds since 1970, or a date; what is no such time counts as absent */
 
 static ngx_int_t
 ngx_http_token_expiry_lifetime(ngx_array_t *members, char *name,
     double *seconds)
 {
-    double  expiry;
+    double                    expiry;
+    ngx_http_token_member_t  *m;
 
     if (ngx_http_token_number(members, name, &expiry) != NGX_OK) {
-        return NGX_DECLINED;
+
+        m = ngx_http_token_json_find(members, name);
+
+        if (m == NULL || !m->is_string
+            || ngx_http_token_timestamp(&m->string, &expiry) != NGX_OK)
+        {
+            return NGX_DECLINED;
+        }
     }
 
     *seconds = expiry - ngx_time();
 
     return (*seconds < NGX_HTTP_TOKEN_MAX_LIFETIME) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* a date of RFC 3339: 2026-11-26T15:01:23.045Z, or with +01:00 */
+
+static ngx_int_t
+ngx_http_token_timestamp(ngx_str_t *text, double *seconds)
+{
+    u_char     *p, *last;
+    int64_t     days;
+    ngx_int_t   year, month, day, hour, min, sec, zone, zone_min;
+
+    p = text->data;
+    last = p + text->len;
+
+    if (text->len < sizeof("2026-11-26T15:01:23Z") - 1
+        || p[4] != '-' || p[7] != '-' || (p[10] | 0x20) != 't'
+        || p[13] != ':' || p[16] != ':')
+    {
+        return NGX_DECLINED;
+    }
+
+    year = ngx_http_token_digits(p, 4, 1970, 9999);
+    month = ngx_http_token_digits(p + 5, 2, 1, 12);
+    day = ngx_http_token_digits(p + 8, 2, 1, 31);
+    hour = ngx_http_token_digits(p + 11, 2, 0, 23);
+    min = ngx_http_token_digits(p + 14, 2, 0, 59);
+    sec = ngx_http_token_digits(p + 17, 2, 0, 60);
+
+    if (year == NGX_ERROR || month == NGX_ERROR || day == NGX_ERROR
+        || hour == NGX_ERROR || min == NGX_ERROR || sec == NGX_ERROR)
+    {
+        return NGX_DECLINED;
+    }
+
+    p += sizeof("2026-11-26T15:01:23") - 1;
+
+    /* a fraction is less than what the call has taken */
+
+    if (*p == '.') {
+        p++;
+
+        while (p < last && *p >= '0' && *p <= '9') {
+            p++;
+        }
+    }
+
+    zone = 0;
+
+    if (last - p == 6 && (*p == '+' || *p == '-') && p[3] == ':') {
+
+        zone = ngx_http_token_digits(p + 1, 2, 0, 23);
+        zone_min = ngx_http_token_digits(p + 4, 2, 0, 59);
+
+        if (zone == NGX_ERROR || zone_min == NGX_ERROR) {
+            return NGX_DECLINED;
+        }
+
+        zone = (zone * 60 + zone_min) * ((*p == '+') ? 1 : -1);
+
+    } else if (last - p != 1 || (*p | 0x20) != 'z') {
+        return NGX_DECLINED;
+    }
+
+    /* Gauss' formula, as in ngx_parse_http_time() */
+
+    month -= 2;
+
+    if (month <= 0) {
+        month += 12;
+        year -= 1;
+    }
+
+    days = 365 * year + year / 4 - year / 100 + year / 400
+           + 367 * month / 12 - 30 + day - 1 - 719527 + 31 + 28;
+
+    *seconds = (double) (days * 86400 + hour * 3600 + min * 60 + sec
+                         - zone * 60);
+
+    return NGX_OK;
+}
+
+
+/* a number of so many digits, or NGX_ERROR */
+
+static ngx_int_t
+ngx_http_token_digits(u_char *p, ngx_uint_t n, ngx_int_t min, ngx_int_t max)
+{
+    ngx_int_t  value;
+
+    value = ngx_atoi(p, n);
+
+    return (value < min || value > max) ? NGX_ERROR : value;
 }
 
 

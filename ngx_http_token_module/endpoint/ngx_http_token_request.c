@@ -28,6 +28,11 @@ static ngx_int_t ngx_http_token_evaluate_body(ngx_http_request_t *r,
 static ngx_int_t ngx_http_token_evaluate_param(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_param_t *param,
     ngx_str_t *text);
+static ngx_int_t ngx_http_token_evaluate_tokens(ngx_http_request_t *r,
+    ngx_http_token_request_t *request);
+static ngx_int_t ngx_http_token_evaluate_token(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_pair_t *kv);
+static ngx_uint_t ngx_http_token_has_tokens(ngx_http_token_loc_conf_t *tlcf);
 static ngx_uint_t ngx_http_token_has_files(ngx_http_token_loc_conf_t *tlcf);
 static ngx_uint_t ngx_http_token_is_file(ngx_http_token_value_t *value);
 
@@ -52,7 +57,9 @@ ngx_http_token_request_init(ngx_conf_t *cf, ngx_http_token_loc_conf_t *tlcf)
 
     client = ngx_http_token_request_init_client(tlcf);
 
-    tlcf->deferred = (ngx_http_token_has_files(tlcf)
+    tlcf->chained = ngx_http_token_has_tokens(tlcf);
+
+    tlcf->deferred = (ngx_http_token_has_files(tlcf) || tlcf->chained
                       || tlcf->auth.second_secret != NULL);
 
     if (client && tlcf->auth.method == NGX_HTTP_TOKEN_CLIENT_SECRET_BASIC
@@ -163,7 +170,7 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_log_t   *log;
     ngx_uint_t   level;
 
-    /* what is in files is read when the request is sent */
+    /* what is in files is read, and tokens are got, when it is sent */
 
     *request = tlcf->request;
 
@@ -192,6 +199,10 @@ ngx_http_token_evaluate(ngx_http_request_t *r,
 
     if (rc == NGX_OK && request->body.data == NULL) {
         rc = ngx_http_token_evaluate_body(r, r->pool, request);
+    }
+
+    if (rc == NGX_OK && tlcf->chained) {
+        rc = ngx_http_token_evaluate_tokens(r, request);
     }
 
     if (rc == NGX_OK && tlcf->auth.grant_alg) {
@@ -427,6 +438,7 @@ ngx_http_token_refresh_body(ngx_http_request_t *r,
         if (ngx_strncmp(param[i].name.data, "client_", 7) == 0) {
             kv[n].name = param[i].name;
             kv[n].file = param[i].value.file;
+            kv[n].token = request->params[i + 1].token;
             rc = ngx_http_token_evaluate_param(r, tlcf, &param[i],
                                                &kv[n++].value);
         }
@@ -469,6 +481,116 @@ ngx_http_token_evaluate_param(ngx_http_request_t *r,
                   "is not UTF-8", &param->name);
 
     return NGX_ERROR;
+}
+
+
+/* the token requests of the locations whose tokens the request needs */
+
+static ngx_int_t
+ngx_http_token_evaluate_tokens(ngx_http_request_t *r,
+    ngx_http_token_request_t *request)
+{
+    ngx_uint_t                  i;
+    ngx_http_token_pair_t      *kv;
+    ngx_http_token_loc_conf_t  *tlcf;
+
+    tlcf = request->tlcf;
+
+    /* what is constant belongs to the configuration */
+
+    kv = ngx_palloc(r->pool, request->nparams * sizeof(ngx_http_token_pair_t));
+    if (kv == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(kv, request->params,
+               request->nparams * sizeof(ngx_http_token_pair_t));
+
+    request->params = kv;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (ngx_http_token_evaluate_token(r, tlcf->tokens[i], &kv[i + 1])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_token_evaluate_token(r, tlcf->bearer_token,
+                                         &request->bearer);
+}
+
+
+static ngx_int_t
+ngx_http_token_evaluate_token(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_http_token_pair_t *kv)
+{
+    if (tlcf == NULL) {
+        return NGX_OK;
+    }
+
+    if (tlcf->digest) {
+        kv->token = &tlcf->request;
+        return NGX_OK;
+    }
+
+    kv->token = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+
+    if (kv->token == NULL
+        || ngx_http_token_evaluate(r, tlcf, kv->token) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* when it is fetched, the caller may have gone */
+
+    kv->token->digest = ngx_http_token_request_digest(r, kv->token);
+
+    return kv->token->digest ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_http_token_request_init_tokens(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_token_loc_conf_t  *inner;
+
+    n = tlcf->params->nelts;
+
+    for (i = 0; i <= n; i++) {
+        inner = (i < n) ? tlcf->tokens[i] : tlcf->bearer_token;
+
+        if (inner && inner->digest == NULL) {
+            tlcf->constant = 0;
+            return;
+        }
+
+        if (inner && tlcf->constant) {
+            (i < n ? &tlcf->request.params[i + 1]
+                   : &tlcf->request.bearer)->token = &inner->request;
+        }
+    }
+}
+
+
+/* whether the token of another location is sent */
+
+static ngx_uint_t
+ngx_http_token_has_tokens(ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_uint_t               i;
+    ngx_http_token_param_t  *param;
+
+    param = tlcf->params->elts;
+
+    for (i = 0; i < tlcf->params->nelts; i++) {
+        if (param[i].value.is_token) {
+            return 1;
+        }
+    }
+
+    return ngx_http_token_sends_bearer(tlcf);
 }
 
 

@@ -25,6 +25,8 @@ static void ngx_http_token_fetch_refused(ngx_http_request_t *r,
     ngx_http_token_fetch_t *fetch, ngx_str_t *body, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_client_refused(
     ngx_http_token_fetch_t *fetch, ngx_array_t *members);
+static ngx_uint_t ngx_http_token_tokens_refused(
+    ngx_http_token_fetch_t *fetch, ngx_array_t *members);
 static ngx_uint_t ngx_http_token_has_path(ngx_http_token_loc_conf_t *tlcf,
     char *name);
 static ngx_uint_t ngx_http_token_refusal_outcome(
@@ -273,11 +275,20 @@ ngx_http_token_fetch_refused(ngx_http_request_t *r,
              || fetch->outcome == NGX_HTTP_TOKEN_BAD_SCOPE)
             ? NGX_LOG_INFO : NGX_LOG_ERR;
 
+    if (fetch->drop_tokens && ngx_http_token_tokens_refused(fetch, members)
+        && fetch->drop_tokens(fetch))
+    {
+        fetch->try_again = 1;
+        level = NGX_LOG_NOTICE;
+    }
+
     said = ngx_http_token_endpoint_said(r, fetch, body, members);
 
     ngx_log_error(level, r->connection->log, 0,
-                  "token endpoint \"%V\" answered %ui%s",
-                  &endpoint, fetch->upstream_status, said);
+                  "token endpoint \"%V\" answered %ui%s%s",
+                  &endpoint, fetch->upstream_status, said,
+                  fetch->try_again ? ", it is asked again with another token"
+                                   : "");
 }
 
 
@@ -297,6 +308,38 @@ ngx_http_token_client_refused(ngx_http_token_fetch_t *fetch,
 
     return (fetch->upstream_status < NGX_HTTP_INTERNAL_SERVER_ERROR
             && ngx_http_token_member_is(error, "invalid_client"));
+}
+
+
+/*
+ * Whether a token of another location that was sent may be the reason: by RFC
+ * 7521 4.1, by RFC 8693 2.2.2, or by RFC 6750 3.1 for one in a header.
+ */
+
+static ngx_uint_t
+ngx_http_token_tokens_refused(ngx_http_token_fetch_t *fetch,
+    ngx_array_t *members)
+{
+    ngx_http_token_member_t  *error;
+
+    if (fetch->upstream_status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        return 0;
+    }
+
+    error = members ? ngx_http_token_error_code(members) : NULL;
+
+    if (ngx_http_token_member_is(error, "invalid_grant")
+        || ngx_http_token_member_is(error, "invalid_request")
+        || ngx_http_token_member_is(error, "invalid_token"))
+    {
+        return 1;
+    }
+
+    /* otherwise a 401 is for the client, unless it has shown nothing else */
+
+    return (fetch->upstream_status == NGX_HTTP_UNAUTHORIZED
+            && fetch->request->tlcf->auth.method == NGX_HTTP_TOKEN_AUTH_NONE
+            && !ngx_http_token_member_is(error, "invalid_client"));
 }
 
 

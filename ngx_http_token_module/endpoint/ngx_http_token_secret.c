@@ -15,6 +15,8 @@
 #define NGX_HTTP_TOKEN_MIN_RUN   4
 
 
+static ngx_uint_t ngx_http_token_repeats_tokens(
+    ngx_http_token_request_t *request, ngx_str_t *text);
 static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
 static ngx_uint_t ngx_http_token_contains_part(ngx_str_t *text,
     ngx_str_t *token);
@@ -58,7 +60,8 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
 
     if (ngx_http_token_contains(text, &basic)
         || ngx_http_token_contains(text, &encoded)
-        || ngx_http_token_contains(text, &request->secret))
+        || ngx_http_token_contains(text, &request->secret)
+        || ngx_http_token_repeats_tokens(request, text))
     {
         return 1;
     }
@@ -92,6 +95,30 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
         value.data = p;
 
         if (ngx_http_token_contains(text, &value)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* the tokens of other locations, in whatever parameter or header */
+
+static ngx_uint_t
+ngx_http_token_repeats_tokens(ngx_http_token_request_t *request,
+    ngx_str_t *text)
+{
+    ngx_uint_t              i;
+    ngx_http_token_pair_t  *kv;
+
+    for (i = 0; i <= request->nparams; i++) {
+        kv = (i < request->nparams) ? &request->params[i] : &request->bearer;
+
+        if (kv->token
+            && (ngx_http_token_contains(text, &kv->value)
+                || ngx_http_token_contains_part(text, &kv->value)))
+        {
             return 1;
         }
     }

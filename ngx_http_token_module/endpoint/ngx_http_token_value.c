@@ -2,8 +2,9 @@
 /*
  * Copyright (C) ngx_http_token_module contributors
  *
- * Values of directives: a literal, an environment variable, a file, a string
- * with variables; and the encoding of credentials.
+ * Values of directives: a literal, an environment variable, a file, the token
+ * of another location, a string with variables; and the encoding of
+ * credentials.
  */
 
 
@@ -13,6 +14,8 @@
 static char *ngx_http_token_value_env(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *name, ngx_str_t *text);
 static ngx_int_t ngx_http_token_keep_env(ngx_conf_t *cf, ngx_str_t *name);
+static char *ngx_http_token_value_token(ngx_conf_t *cf,
+    ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t *value);
 static char *ngx_http_token_value_complex(ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_str_t *arg, ngx_http_token_value_t *value);
 static void ngx_http_token_warn_capture(ngx_conf_t *cf,
@@ -65,6 +68,9 @@ ngx_http_token_compile_value(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
         if (rv == NGX_CONF_OK) {
             value->text = value->file->text;
         }
+
+    } else if (ngx_strncmp(arg->data, "token:", 6) == 0) {
+        return ngx_http_token_value_token(cf, pos, arg, value);
 
     } else if (ngx_strncmp(arg->data, "literal:", 8) == 0) {
         value->text.len = arg->len - 8;
@@ -125,7 +131,8 @@ ngx_http_token_value_env(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     if (env == NULL) {
         ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
-                           "environment variable \"%V\" of \"%V\" is not set",
+                           "environment variable \"%V\" of \"%V\" is not set: "
+                           "a command by hand needs it as the service does",
                            name, directive);
         return NGX_CONF_ERROR;
     }
@@ -258,6 +265,38 @@ ngx_http_token_conf_file(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
         return NGX_CONF_ERROR;
     }
+
+    return NGX_CONF_OK;
+}
+
+
+/* whether there is such a location is checked when all have been read */
+
+static char *
+ngx_http_token_value_token(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
+    ngx_str_t *arg, ngx_http_token_value_t *value)
+{
+    ngx_str_t  *directive;
+
+    directive = cf->args->elts;
+
+    if (!ngx_http_token_equals(directive, "token_proxy_param")) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
+                           "\"token:\" can be used in \"token_proxy_param\" "
+                           "only, and not in \"%V\"%s", directive,
+                           ngx_http_token_literal_hint);
+        return NGX_CONF_ERROR;
+    }
+
+    if (arg->len == 6) {
+        ngx_http_token_log(NGX_LOG_EMERG, cf, pos, 0,
+                           "\"%V\" needs the name of a token location after "
+                           "\"token:\"", directive);
+        return NGX_CONF_ERROR;
+    }
+
+    value->is_token = 1;
+    value->text = *arg;
 
     return NGX_CONF_OK;
 }
@@ -534,8 +573,8 @@ ngx_http_token_warn_prefix(ngx_conf_t *cf, ngx_http_token_pos_t *pos,
 
     ngx_http_token_log(NGX_LOG_WARN, cf, pos, 0,
                        "the value of \"%V\" begins with a word and a colon, "
-                       "which is neither \"env:\", \"file:\" nor "
-                       "\"literal:\", and is taken as it is: write "
+                       "which is neither \"env:\", \"file:\", \"token:\" "
+                       "nor \"literal:\", and is taken as it is: write "
                        "\"literal:\" before it if that is meant", directive);
 }
 

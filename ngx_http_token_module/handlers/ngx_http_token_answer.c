@@ -17,6 +17,8 @@ typedef struct {
 } ngx_http_token_failure_t;
 
 
+static ngx_int_t ngx_http_token_send_buf(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body, ngx_buf_t *b);
 static ngx_uint_t ngx_http_token_has_error_page(ngx_http_request_t *r,
     ngx_uint_t status);
 static void ngx_http_token_remove_headers(ngx_http_request_t *r);
@@ -55,7 +57,9 @@ static ngx_http_token_failure_t  ngx_http_token_failures[] = {
 ngx_str_t  ngx_http_token_json_type = ngx_string("application/json");
 
 
-/* set on every answer, RFC 6749 5.1; one without a value is only removed */
+/* set on every answer, RFC 6749 5.1; the one without a value is only removed */
+
+#define NGX_HTTP_TOKEN_OWN_HEADERS  3
 
 static ngx_keyval_t  ngx_http_token_own_headers[] = {
 
@@ -125,6 +129,27 @@ ngx_http_token_send_error(ngx_http_request_t *r, ngx_uint_t status,
 
 
 ngx_int_t
+ngx_http_token_send_token(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx,
+    ngx_http_token_result_t *result)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_http_token_own_response(r, ctx);
+
+    r->disable_not_modified = 1;
+
+    return ngx_http_token_send_buf(r, NGX_HTTP_OK, &ngx_http_token_json_type,
+                                   &result->value, &result->buf);
+}
+
+
+ngx_int_t
 ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body)
 {
@@ -154,20 +179,31 @@ ngx_int_t
 ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *type,
     ngx_str_t *body)
 {
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
+    ngx_buf_t  *b;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_token_send_buf(r, status, type, body, b);
+}
+
+
+/* b is filled with zeroes */
+
+static ngx_int_t
+ngx_http_token_send_buf(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *type, ngx_str_t *body, ngx_buf_t *b)
+{
+    ngx_int_t    rc;
+    ngx_chain_t  out;
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = body->len;
     r->headers_out.content_type = *type;
     r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
-
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
     b->pos = body->data;
     b->last = body->data + body->len;
@@ -304,7 +340,10 @@ ngx_http_token_finalize(ngx_http_request_t *r, ngx_int_t rc)
 ngx_int_t
 ngx_http_token_header_filter(ngx_http_request_t *r)
 {
+    ngx_uint_t             i;
+    ngx_list_t            *list;
     ngx_keyval_t          *header;
+    ngx_table_elt_t       *h;
     ngx_http_token_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
@@ -313,11 +352,31 @@ ngx_http_token_header_filter(ngx_http_request_t *r)
         return NGX_OK;
     }
 
+    list = &r->headers_out.headers;
+    header = ngx_http_token_own_headers;
+
+    if (list->part.nelts == 0 && list->part.next == NULL
+        && list->nalloc >= NGX_HTTP_TOKEN_OWN_HEADERS)
+    {
+        /* there are no others yet, nearly always */
+
+        h = list->part.elts;
+
+        for (i = 0; i < NGX_HTTP_TOKEN_OWN_HEADERS; i++) {
+            ngx_http_token_fill_header(&h[i], &header[i].key,
+                                       &header[i].value);
+        }
+
+        list->part.nelts = NGX_HTTP_TOKEN_OWN_HEADERS;
+
+        return NGX_OK;
+    }
+
     ngx_http_token_remove_headers(r);
 
-    for (header = ngx_http_token_own_headers; header->value.len; header++) {
+    for (i = 0; i < NGX_HTTP_TOKEN_OWN_HEADERS; i++) {
 
-        if (ngx_http_token_push_header(r, &header->key, &header->value)
+        if (ngx_http_token_push_header(r, &header[i].key, &header[i].value)
             == NULL)
         {
             return NGX_ERROR;

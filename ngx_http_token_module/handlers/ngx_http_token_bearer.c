@@ -12,6 +12,10 @@
 static ngx_uint_t ngx_http_token_bearer_granted(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_bearer_get_location(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
+static ngx_http_token_request_t *ngx_http_token_bearer_request(
+    ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
     ngx_http_token_result_t *result);
 static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
@@ -23,17 +27,11 @@ static ngx_int_t ngx_http_token_bearer_fail(ngx_http_request_t *r,
 /* in the precontent phase access has been granted */
 
 ngx_int_t
-ngx_http_token_bearer_handler(ngx_http_request_t *r)
+ngx_http_token_bearer_handler(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_bearer_t    *bearer;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (tlcf->bearer.location == NULL) {
-        return NGX_DECLINED;
-    }
+    ngx_http_token_ctx_t     *ctx;
+    ngx_http_token_bearer_t  *bearer;
 
     ctx = ngx_http_token_ctx(r);
     if (ctx == NULL) {
@@ -104,16 +102,54 @@ static ngx_int_t
 ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t                 rc;
-    ngx_http_token_result_t  *result;
+    ngx_http_token_loc_conf_t  *token;
 
-    if (ngx_http_token_evaluate(r, tlcf->bearer.location, &bearer->request)
-        != NGX_OK)
-    {
+    token = tlcf->bearer.location;
+
+    bearer->location = token;
+
+    if (token->plain) {
+        bearer->result = ngx_http_token_local_get_plain(r, token,
+                                                        &tlcf->bearer.scheme,
+                                                        &tlcf->bearer.copy);
+        if (bearer->result) {
+            return ngx_http_token_bearer_apply(r, bearer);
+        }
+    }
+
+    return ngx_http_token_bearer_get_location(r, bearer, tlcf);
+}
+
+
+static ngx_int_t
+ngx_http_token_bearer_get_location(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_int_t                   rc;
+    ngx_str_t                   inputs;
+    ngx_http_token_result_t    *result;
+    ngx_http_token_loc_conf_t  *token;
+
+    token = bearer->location;
+
+    result = ngx_http_token_get_copy(r, token, &tlcf->bearer.scheme, &inputs,
+                                     &rc);
+
+    if (result) {
+        bearer->result = result;
+
+        return ngx_http_token_bearer_apply(r, bearer);
+    }
+
+    bearer->request = (rc == NGX_OK)
+                      ? ngx_http_token_bearer_request(r, token, &inputs)
+                      : NULL;
+
+    if (bearer->request == NULL) {
         return ngx_http_token_bearer_fail(r, NGX_HTTP_TOKEN_INTERNAL, 0);
     }
 
-    result = ngx_http_token_get(r, &bearer->request, &tlcf->bearer.scheme,
+    result = ngx_http_token_get(r, bearer->request, &tlcf->bearer.scheme,
                                 ngx_http_token_bearer_resume, &rc);
 
     if (rc != NGX_OK) {
@@ -123,6 +159,30 @@ ngx_http_token_bearer_get(ngx_http_request_t *r,
     bearer->result = result;
 
     return ngx_http_token_bearer_apply(r, bearer);
+}
+
+
+static ngx_http_token_request_t *
+ngx_http_token_bearer_request(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs)
+{
+    ngx_http_token_request_t  *request;
+
+    if (tlcf->constant && inputs->len == 0) {
+        return &tlcf->request;
+    }
+
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+
+    if (request == NULL
+        || ngx_http_token_evaluate(r, tlcf, request) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    request->inputs = *inputs;
+
+    return request;
 }
 
 
@@ -174,7 +234,7 @@ ngx_http_token_bearer_apply(ngx_http_request_t *r,
         (void) ngx_http_token_bearer_drop(bearer, &dropped);
 
         if (dropped) {
-            endpoint = ngx_http_token_log_url(&bearer->request.endpoint);
+            endpoint = ngx_http_token_bearer_endpoint(r, bearer);
 
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                           "token of \"%V\" cannot stand in a header",
@@ -239,6 +299,26 @@ ngx_http_token_bearer_inherit(ngx_http_request_t *r, ngx_http_token_ctx_t *ctx)
 }
 
 
+ngx_str_t
+ngx_http_token_bearer_endpoint(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer)
+{
+    ngx_str_t  url;
+
+    if (bearer->request) {
+        return ngx_http_token_log_url(&bearer->request->endpoint);
+    }
+
+    if (ngx_http_token_secret_value(r, bearer->location->endpoint, &url)
+        != NGX_OK)
+    {
+        ngx_str_set(&url, "?");
+    }
+
+    return ngx_http_token_log_url(&url);
+}
+
+
 ngx_uint_t
 ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_uint_t *dropped)
@@ -247,7 +327,7 @@ ngx_http_token_bearer_drop(ngx_http_token_bearer_t *bearer,
     ngx_http_token_loc_conf_t  *token;
 
     result = bearer->result;
-    token = bearer->request.tlcf;
+    token = bearer->location;
 
     if (result->digest == NULL || result->serial == 0) {
 

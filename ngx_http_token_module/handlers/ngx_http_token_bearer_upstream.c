@@ -27,6 +27,8 @@ static ngx_int_t ngx_http_token_bearer_header(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer);
 static ngx_int_t ngx_http_token_bearer_remove(ngx_http_request_t *r,
     ngx_str_t *name);
+static ngx_uint_t ngx_http_token_bearer_has(ngx_list_t *list,
+    ngx_str_t *name);
 static void ngx_http_token_bearer_insert(ngx_list_t *list, ngx_table_elt_t *h,
     ngx_list_part_t *rest);
 static ngx_uint_t ngx_http_token_bearer_same_name(ngx_str_t *a, ngx_str_t *b);
@@ -327,7 +329,9 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 
     /* evaluated now, $http_... keeps the client's value */
 
-    (void) ngx_http_get_indexed_variable(r, tlcf->bearer.variable);
+    if (tlcf->bearer.variable != NGX_HTTP_TOKEN_NO_VARIABLE) {
+        (void) ngx_http_get_indexed_variable(r, tlcf->bearer.variable);
+    }
 
     if (ngx_http_token_bearer_remove(r, &tlcf->bearer.header) != NGX_OK) {
         return NGX_ERROR;
@@ -354,7 +358,7 @@ ngx_http_token_bearer_header(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_token_bearer_remove(ngx_http_request_t *r, ngx_str_t *name)
 {
-    ngx_uint_t        i, n, found;
+    ngx_uint_t        i, n;
     ngx_list_t       *list;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h, *headers;
@@ -364,18 +368,14 @@ ngx_http_token_bearer_remove(ngx_http_request_t *r, ngx_str_t *name)
 
     list = &r->headers_in.headers;
 
-    part = &list->part;
-    i = 0;
-    n = 0;
-    found = 0;
-
-    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
-        found += ngx_http_token_bearer_same_name(&h->key, name);
-        n++;
+    if (!ngx_http_token_bearer_has(list, name)) {
+        return NGX_OK;
     }
 
-    if (!found) {
-        return NGX_OK;
+    n = 0;
+
+    for (part = &list->part; part; part = part->next) {
+        n += part->nelts;
     }
 
     headers = ngx_palloc(r->pool, n * sizeof(ngx_table_elt_t));
@@ -417,6 +417,32 @@ ngx_http_token_bearer_remove(ngx_http_request_t *r, ngx_str_t *name)
     list->last = &list->part;
 
     return NGX_OK;
+}
+
+
+/* most requests do not have it */
+
+static ngx_uint_t
+ngx_http_token_bearer_has(ngx_list_t *list, ngx_str_t *name)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &list->part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].key.len == name->len
+                && ngx_http_token_bearer_same_name(&h[i].key, name))
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }
 
 
@@ -589,7 +615,7 @@ ngx_http_token_bearer_drop_refused(ngx_http_request_t *r,
     another = ngx_http_token_bearer_drop(bearer, &dropped);
 
     if (dropped) {
-        endpoint = ngx_http_token_log_url(&bearer->request.endpoint);
+        endpoint = ngx_http_token_bearer_endpoint(r, bearer);
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                       "token of \"%V\" was refused with status %ui%s%s",

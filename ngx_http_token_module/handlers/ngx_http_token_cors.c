@@ -10,6 +10,9 @@
 #include "ngx_http_token_handlers.h"
 
 
+static ngx_uint_t ngx_http_token_cors_is_no_cors(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors);
+static void ngx_http_token_cors_refuse(ngx_http_request_t *r, char *text);
 static ngx_int_t ngx_http_token_cors_check(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_ctx_t *ctx);
 static ngx_uint_t ngx_http_token_cors_is_single(ngx_str_t *text);
@@ -49,16 +52,17 @@ static ngx_str_t  ngx_http_token_cors_safe_headers[] = {
 
 
 ngx_int_t
-ngx_http_token_cors_handler(ngx_http_request_t *r)
+ngx_http_token_cors_handler(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_ctx_t       *ctx;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_http_token_ctx_t  *ctx;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (tlcf->enable != 1 || r != r->main) {
-        return NGX_DECLINED;
+    if (ngx_http_token_cors_is_no_cors(r, &tlcf->cors)) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "page of another origin asks without CORS");
+        ngx_http_token_cors_refuse(r, "A page of another origin may ask by "
+                                      "CORS only.");
+        return NGX_DONE;
     }
 
     if (tlcf->cors.origins == NULL && r->method != NGX_HTTP_OPTIONS) {
@@ -85,17 +89,56 @@ ngx_http_token_cors_handler(ngx_http_request_t *r)
     if (ctx->origin_verdict == NGX_HTTP_TOKEN_ORIGIN_DENIED) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "origin \"%V\" is not allowed", &ctx->origin);
-
-        rc = ngx_http_token_send_error(r, NGX_HTTP_FORBIDDEN, "access_denied",
-                                       "This origin is not allowed.");
+        ngx_http_token_cors_refuse(r, "This origin is not allowed.");
 
     } else {
-        rc = ngx_http_token_cors_options(r);
+        ngx_http_token_finalize(r, ngx_http_token_cors_options(r));
     }
 
-    ngx_http_token_finalize(r, rc);
-
     return NGX_DONE;
+}
+
+
+/*
+ * Whether a browser says that a page of another origin has caused the request
+ * in a way that sends no "Origin": by an image, a script, a link, fetch() with
+ * mode "no-cors" (Fetch Metadata Request Headers, sections 2.2 and 2.3).  The
+ * page could not read the token, but would have it fetched.
+ */
+
+static ngx_uint_t
+ngx_http_token_cors_is_no_cors(ngx_http_request_t *r,
+    ngx_http_token_cors_conf_t *cors)
+{
+    ngx_uint_t        n;
+    ngx_table_elt_t  *site, *mode;
+
+    if (cors->origins && cors->origins->any) {
+        return 0;
+    }
+
+    site = ngx_http_token_cors_find(r, "sec-fetch-site", &n);
+
+    if (site == NULL
+        || !(ngx_http_token_equals(&site->value, "cross-site")
+             || ngx_http_token_equals(&site->value, "same-site"))
+        || ngx_http_token_cors_find(r, "origin", &n))
+    {
+        return 0;
+    }
+
+    mode = ngx_http_token_cors_find(r, "sec-fetch-mode", &n);
+
+    return (mode == NULL || !ngx_http_token_equals(&mode->value, "cors"));
+}
+
+
+static void
+ngx_http_token_cors_refuse(ngx_http_request_t *r, char *text)
+{
+    ngx_http_token_finalize(r, ngx_http_token_send_error(r, NGX_HTTP_FORBIDDEN,
+                                                         "access_denied",
+                                                         text));
 }
 
 

@@ -10,7 +10,8 @@
 #include "ngx_http_token_handlers.h"
 
 
-static ngx_int_t ngx_http_token_grant(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_grant(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
 static ngx_uint_t ngx_http_token_has_form(ngx_http_request_t *r);
 static void ngx_http_token_form_read(ngx_http_request_t *r);
 static ngx_int_t ngx_http_token_form_handler(ngx_http_request_t *r);
@@ -18,7 +19,12 @@ static ngx_int_t ngx_http_token_form_text(ngx_http_request_t *r,
     ngx_str_t *text);
 static ngx_int_t ngx_http_token_grant_start(ngx_http_request_t *r,
     ngx_http_token_grant_t *grant);
-static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r);
+static ngx_int_t ngx_http_token_serve(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_serve_location(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
+static ngx_int_t ngx_http_token_serve_copy(ngx_http_request_t *r,
+    ngx_http_token_result_t *result);
 static ngx_int_t ngx_http_token_serve_request(ngx_http_request_t *r,
     ngx_http_token_request_t *request);
 static void ngx_http_token_resume(ngx_http_request_t *r,
@@ -30,15 +36,18 @@ static ngx_int_t ngx_http_token_serve_result(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_token_handler(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    ngx_int_t                   rc;
+    ngx_http_token_loc_conf_t  *tlcf;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "http token handler");
 
-    rc = ngx_http_token_grant(r);
+    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+    rc = tlcf->refresh_grant ? ngx_http_token_grant(r, tlcf) : NGX_DECLINED;
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_token_serve(r);
+        rc = ngx_http_token_serve(r, tlcf);
     }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -50,12 +59,9 @@ ngx_http_token_handler(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_token_serve(ngx_http_request_t *r)
+ngx_http_token_serve(ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_http_token_request_t   *request;
-    ngx_http_token_loc_conf_t  *tlcf;
-
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+    ngx_http_token_result_t  *result;
 
     if (!(r->method & tlcf->methods)
         && !(r->method == NGX_HTTP_HEAD && (tlcf->methods & NGX_HTTP_GET)))
@@ -69,7 +75,50 @@ ngx_http_token_serve(ngx_http_request_t *r)
                                          "This method is not allowed.");
     }
 
-    if (tlcf->constant) {
+    if (tlcf->plain) {
+        result = ngx_http_token_local_get_plain(r, tlcf, NULL,
+                                                &tlcf->cache.copy);
+        if (result) {
+            return ngx_http_token_serve_copy(r, result);
+        }
+    }
+
+    return ngx_http_token_serve_location(r, tlcf);
+}
+
+
+static ngx_int_t
+ngx_http_token_serve_copy(ngx_http_request_t *r,
+    ngx_http_token_result_t *result)
+{
+    ngx_http_token_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_token_module);
+
+    return ngx_http_token_send_token(r, ctx, result);
+}
+
+
+static ngx_int_t
+ngx_http_token_serve_location(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf)
+{
+    ngx_int_t                  rc;
+    ngx_str_t                  inputs;
+    ngx_http_token_result_t   *result;
+    ngx_http_token_request_t  *request;
+
+    result = ngx_http_token_get_copy(r, tlcf, NULL, &inputs, &rc);
+
+    if (result) {
+        return ngx_http_token_serve_copy(r, result);
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_token_serve_request(r, NULL);
+    }
+
+    if (tlcf->constant && inputs.len == 0) {
         return ngx_http_token_serve_request(r, &tlcf->request);
     }
 
@@ -79,8 +128,10 @@ ngx_http_token_serve(ngx_http_request_t *r)
     }
 
     if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
-        request = NULL;
+        return ngx_http_token_serve_request(r, NULL);
     }
+
+    request->inputs = inputs;
 
     return ngx_http_token_serve_request(r, request);
 }
@@ -142,7 +193,7 @@ ngx_http_token_serve_result(ngx_http_request_t *r,
     ctx->result = result;
 
     if (result->outcome == NGX_HTTP_TOKEN_OK) {
-        return ngx_http_token_send_json(r, NGX_HTTP_OK, &result->value);
+        return ngx_http_token_send_token(r, ctx, result);
     }
 
     return ngx_http_token_send_failure(r, result->outcome, result->retry_after);
@@ -150,14 +201,11 @@ ngx_http_token_serve_result(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_token_grant(ngx_http_request_t *r)
+ngx_http_token_grant(ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t                   rc;
-    ngx_http_token_loc_conf_t  *tlcf;
+    ngx_int_t  rc;
 
-    tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
-
-    if (!tlcf->refresh_grant || r != r->main
+    if (r != r->main
         || !(r->method & tlcf->methods & NGX_HTTP_POST)
         || !ngx_http_token_has_form(r))
     {
@@ -223,8 +271,9 @@ ngx_http_token_form_read(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_token_form_handler(ngx_http_request_t *r)
 {
-    ngx_str_t               text;
-    ngx_http_token_grant_t  grant;
+    ngx_str_t                   text;
+    ngx_http_token_grant_t      grant;
+    ngx_http_token_loc_conf_t  *tlcf;
 
     if (ngx_http_token_form_text(r, &text) != NGX_OK
         || ngx_http_token_form_parse(r->pool, &text, &grant) != NGX_OK)
@@ -243,7 +292,9 @@ ngx_http_token_form_handler(ngx_http_request_t *r)
     }
 
     if (grant.type.len == 0) {
-        return ngx_http_token_serve(r);
+        tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
+
+        return ngx_http_token_serve(r, tlcf);
     }
 
     if (!ngx_http_token_equals(&grant.type, "refresh_token")) {

@@ -29,6 +29,9 @@ typedef struct {
     size_t                          size;
     size_t                          used;
     ngx_http_token_time_t           now;
+#if (NGX_HTTP_TOKEN_COUNT_LOCKS)
+    ngx_uint_t                      locks;
+#endif
     ngx_uint_t                      store;     /* the zone has one */
     ngx_http_token_shctx_t          sh;
     ngx_http_token_state_t          states[NGX_HTTP_TOKEN_ENDPOINTS];
@@ -38,7 +41,8 @@ typedef struct {
 /* a request with a token for an API */
 
 struct ngx_http_token_bearer_s {
-    ngx_http_token_request_t        request;
+    ngx_http_token_loc_conf_t      *location;  /* of the token */
+    ngx_http_token_request_t       *request;   /* NULL if it was not needed */
     ngx_http_token_result_t        *result;
     ngx_str_t                       token;     /* without its scheme */
     ngx_int_t                       phase_handler;
@@ -84,6 +88,10 @@ ngx_int_t ngx_http_token_send(ngx_http_request_t *r, ngx_uint_t status,
 void ngx_http_token_own_response(ngx_http_request_t *r,
     ngx_http_token_ctx_t *ctx);
 
+/* The same with a token, of a token location. */
+ngx_int_t ngx_http_token_send_token(ngx_http_request_t *r,
+    ngx_http_token_ctx_t *ctx, ngx_http_token_result_t *result);
+
 /* The same with a body of JSON, in a token location. */
 ngx_int_t ngx_http_token_send_json(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
@@ -122,8 +130,12 @@ ngx_int_t ngx_http_token_header_filter(ngx_http_request_t *r);
 
 /* ngx_http_token_cors.c */
 
-/* Preaccess phase: preflights, and origins that are not allowed. */
-ngx_int_t ngx_http_token_cors_handler(ngx_http_request_t *r);
+/*
+ * Preaccess phase, for main requests of a token location: preflights, and
+ * origins that are not allowed.
+ */
+ngx_int_t ngx_http_token_cors_handler(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
 
 /* Header filter, for every response of a token location. */
 ngx_int_t ngx_http_token_cors_header_filter(ngx_http_request_t *r);
@@ -152,8 +164,13 @@ ngx_int_t ngx_http_token_basic_body_filter(ngx_http_request_t *r,
 
 /* ngx_http_token_bearer.c */
 
-/* Precontent phase: gets the token. */
-ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r);
+/* Precontent phase, for a location with token_proxy_bearer: gets the token. */
+ngx_int_t ngx_http_token_bearer_handler(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf);
+
+/* The URL of the token's endpoint, for the log. */
+ngx_str_t ngx_http_token_bearer_endpoint(ngx_http_request_t *r,
+    ngx_http_token_bearer_t *bearer);
 
 /*
  * Removes the token of a request from the cache.  Returns 1 if there is reason

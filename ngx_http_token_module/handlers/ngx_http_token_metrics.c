@@ -122,7 +122,11 @@ ngx_http_token_status_text(u_char *p, u_char *last,
     ngx_http_token_metric_t  *metric;
     ngx_http_token_series_t   s;
 
-    s.p = p;
+    s.p = ngx_slprintf(p, last,
+                       "# HELP token_proxy_build_info Version of the module.\n"
+                       "# TYPE token_proxy_build_info gauge\n"
+                       "token_proxy_build_info{version=\""
+                       NGX_HTTP_TOKEN_VERSION "\"} 1\n");
     s.last = last;
 
     for (metric = ngx_http_token_metrics; metric->name; metric++) {

@@ -178,6 +178,9 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     sh = ngx_http_token_zone_lock(zone);
 
     view->sh = *sh;
+#if (NGX_HTTP_TOKEN_COUNT_LOCKS)
+    view->locks = zone->unlocked->locks;
+#endif
     view->used = view->size - zone->shpool->pfree * ngx_pagesize;
 
     for (q = ngx_queue_head(&sh->queue);
@@ -198,6 +201,8 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
             state->fetching++;
         }
 
+        ngx_http_token_node_age(zone, tn, view->now);
+
         if (tn->stored && tn->stored->expires > view->now) {
             state->tokens++;
 
@@ -213,6 +218,8 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     }
 
     ngx_http_token_zone_unlock(zone, sh);
+
+    ngx_http_token_stats_add_hits(zone, &view->sh);
 }
 
 
@@ -253,7 +260,8 @@ ngx_http_token_status_json(u_char *p, u_char *last,
     ngx_uint_t              i, e;
     ngx_http_token_view_t  *view;
 
-    p = ngx_slprintf(p, last, "{\"zones\":{");
+    p = ngx_slprintf(p, last, "{\"version\":\"" NGX_HTTP_TOKEN_VERSION "\","
+                     "\"zones\":{");
 
     for (i = 0; i < n; i++) {
         view = &views[i];
@@ -271,6 +279,14 @@ ngx_http_token_status_json(u_char *p, u_char *last,
         }
 
         p = ngx_slprintf(p, last, "\"endpoints\":{");
+
+#if (NGX_HTTP_TOKEN_COUNT_LOCKS)
+
+        /* of a build for bench/scale.sh */
+
+        p = ngx_slprintf(p, last, "\"\":{\"locks\":%ui}%s", view->locks,
+                         view->sh.nendpoints ? "," : "");
+#endif
 
         for (e = 0; e < view->sh.nendpoints; e++) {
             p = ngx_slprintf(p, last, "%s", e ? "," : "");

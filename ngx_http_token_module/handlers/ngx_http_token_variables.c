@@ -53,7 +53,7 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
 
     /*
      * These are not found by name while serving.  The proxy module uses the
-     * first three in a fetch's location, the URI of an error page the last one.
+     * first four in a fetch's location, the URI of an error page the last one.
      */
 
     { ngx_string("token_proxy_internal_endpoint"), NULL,
@@ -64,6 +64,11 @@ static ngx_http_variable_t  ngx_http_token_vars[] = {
     { ngx_string("token_proxy_internal_authorization"), NULL,
       ngx_http_token_endpoint_variable,
       offsetof(ngx_http_token_fetch_t, authorization),
+      NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("token_proxy_internal_bearer"), NULL,
+      ngx_http_token_endpoint_variable,
+      offsetof(ngx_http_token_fetch_t, bearer),
       NGX_HTTP_VAR_NOHASH|NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("token_proxy_internal_body"), NULL,

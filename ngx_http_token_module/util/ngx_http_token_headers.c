@@ -160,18 +160,24 @@ ngx_http_token_cors_find_header(ngx_http_request_t *r, u_char *name,
     *n = 0;
     found = NULL;
 
-    part = &r->headers_in.headers.part;
-    i = 0;
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
 
-    while ((h = ngx_http_token_next_header(&part, &i)) != NULL) {
+        h = part->elts;
 
-        if (h->key.len == len
-            && (h->lowcase_key ? ngx_memcmp(h->lowcase_key, name, len)
-                               : ngx_strncasecmp(h->key.data, name, len))
-               == 0)
-        {
-            found = h;
-            (*n)++;
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].key.len != len) {
+                continue;
+            }
+
+            if ((h[i].lowcase_key
+                 ? ngx_memcmp(h[i].lowcase_key, name, len)
+                 : ngx_strncasecmp(h[i].key.data, name, len))
+                == 0)
+            {
+                found = &h[i];
+                (*n)++;
+            }
         }
     }
 
@@ -190,13 +196,7 @@ ngx_http_token_push_header(ngx_http_request_t *r, ngx_str_t *name,
         return NULL;
     }
 
-    h->hash = 1;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-    h->key = *name;
-    h->value = *value;
-    h->lowcase_key = NULL;
+    ngx_http_token_fill_header(h, name, value);
 
     return h;
 }

@@ -72,6 +72,9 @@ ngx_int_t ngx_http_token_paths_add(ngx_http_token_paths_t *paths,
 uintptr_t ngx_http_token_json_pair(u_char *dst, ngx_str_t *name,
     ngx_str_t *value);
 
+/* Whether a parameter is one of an array in JSON: its name ends with "[]". */
+ngx_uint_t ngx_http_token_is_list(ngx_str_t *name);
+
 /* Makes an object of a form's parameters.  Returns NGX_OK or NGX_ERROR. */
 ngx_int_t ngx_http_token_form_json(ngx_pool_t *pool, ngx_str_t *text,
     ngx_str_t *json);
@@ -163,6 +166,20 @@ ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
  * none.
  */
 ngx_uint_t ngx_http_token_next_name(ngx_str_t *list, ngx_str_t *name);
+
+/* Fills a header of the response that is new in its list. */
+static ngx_inline void
+ngx_http_token_fill_header(ngx_table_elt_t *h, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    h->hash = 1;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+    h->key = *name;
+    h->value = *value;
+    h->lowcase_key = NULL;
+}
 
 /* Adds a header to the response.  Returns NULL if memory is out. */
 ngx_table_elt_t *ngx_http_token_push_header(ngx_http_request_t *r,

@@ -3,7 +3,9 @@
 
 const { chromium } = require('playwright-core');
 
-const base = process.argv[2];
+const http = require('http');
+
+const [base, allowed] = process.argv.slice(2);
 
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync'];
@@ -102,6 +104,8 @@ async function failures(browser) {
     ['502', error(502), /no token from the token endpoint.* 502\.$/],
     ['503', error(503, { 'Retry-After': '7' }), /busy.* 503, retry after 7 s\.$/],
     ['504', error(504), /too long.* 504\.$/],
+    ['an error_description', { status: 502, json: { error_description: 'It was <b>refused</b>.' } },
+      /terminal where the demo runs.* It says: “It was <b>refused<\/b>\.” Status 502\.$/],
     ['not JSON', { body: '<html>' }, /not JSON/],
     ['null', { body: 'null' }, /no access token/],
     ['no token', { json: { access_token: 1 } }, /no access token/],
@@ -131,7 +135,8 @@ async function session(browser) {
 
   page = await open(browser);
   await page.route('**/sdk/*', (route) => route.fulfill({ status: 404 }));
-  like(await page.openSession('bad'), /SDK is not on this server/, 'no SDK: in words');
+  like(await page.openSession('bad'), /SDK is not on this server.*VOXEET=1 \.\/build\.sh run/,
+    'no SDK: in words, and how to get it');
   await page.leave('session without SDK');
 
   // What the page hands to the SDK, and what it makes of its answers.
@@ -170,6 +175,74 @@ async function session(browser) {
   await page.leave('session');
 }
 
+// A browser whose clock is ahead of everybody else's by so many hours, and an
+// SDK that asks again at once, whatever it gets.
+async function clock(browser) {
+  const page = await open(browser);
+  const requests = [];
+
+  await page.addInitScript(() => {
+    const now = Date.now;
+    Date.now = () => now() + (window.hoursAhead ?? 2) * 3600000;
+  });
+  await page.reload();
+  page.on('request', (request) => request.url().endsWith('/token') && requests.push(request));
+
+  like(await page.getToken('bad'), /expired already, if the clock of this device is right. The clock or the token is wrong/,
+    'a clock two hours ahead: in words');
+  ok(await page.locator('#access-token').isVisible(), 'and the token is shown');
+  like(await page.locator('#countdown').textContent(), /^expired$/, 'as expired');
+  like(await page.openSession('bad'), /The clock or the token is wrong/, 'and opens no session');
+  await page.waitForTimeout(2000);
+  ok(requests.length === 2, 'and is asked for once each', requests.length);
+
+  await page.route('**/sdk/voxeet-sdk.js', (route) => route.fulfill({
+    contentType: 'text/javascript',
+    body: `window.VoxeetSDK = {
+      initializeToken(token, refresh) {
+        this.spin = async () => { for (;;) await refresh(true).catch(() => {}); };
+      },
+      session: { async open() { }, isOpen() { return true; } },
+    };`,
+  }));
+  await page.evaluate(() => { window.hoursAhead = 0; });
+  await page.openSession('good');
+
+  for (const [hours, name] of [[2, 'a clock that is set two hours ahead'], [0, 'an SDK that asks without end']]) {
+    await page.evaluate((ahead) => { window.hoursAhead = ahead; window.running ??= VoxeetSDK.spin(); }, hours);
+    requests.length = 0;
+    await page.waitForTimeout(5000);
+    ok(requests.length < 6, `${name}: few requests`, requests.length);
+  }
+  like(await page.steps.textContent(), /asked for the next token: .*clock or the token is wrong/, 'and is told');
+  await page.leave('clock');
+}
+
+async function others(browser) {
+  // with JavaScript, <noscript> is text; without, Playwright cannot ask
+  const page = await open(browser);
+  like(await page.locator('noscript').textContent(), /This page needs JavaScript.*curl http:\/\/localhost/s,
+    'without JavaScript: in words, and what to do');
+  await page.leave('others');
+
+  const server = http.createServer((request, response) => {
+    response.setHeader('Content-Type', 'text/html');
+    response.end('<p>A page of one\'s own</p>');
+  });
+  for (const [port, pattern] of [[allowed, /^200 ey/], [0, /^TypeError/]]) {
+    await new Promise((resolve) => { server.listen(port, 'localhost', resolve); });
+    const context = await browser.newContext();
+    const other = await context.newPage();
+    await other.goto(`http://localhost:${server.address().port}/`);
+    like(await other.evaluate((url) => fetch(url).then(async (response) =>
+      `${response.status} ${(await response.json()).access_token}`).catch(String), new URL('/token', base).href),
+      pattern, port ? 'a page on the port of CORS_ORIGIN gets a token' : 'one on another port does not');
+    await context.close();
+    server.closeAllConnections();
+    await new Promise((resolve) => { server.close(resolve); });
+  }
+}
+
 async function sizes(browser) {
   for (const [width, colorScheme] of [[320, 'light'], [390, 'dark'], [768, 'light'], [1280, 'dark']]) {
     const page = await open(browser, { viewport: { width, height: 844 }, colorScheme });
@@ -190,6 +263,8 @@ async function sizes(browser) {
     await token(browser);
     await failures(browser);
     await session(browser);
+    await clock(browser);
+    await others(browser);
     await sizes(browser);
   } finally {
     await browser.close();

@@ -105,9 +105,38 @@ async function stranger(page) {
     'and its preflight');
   is(await ask(page, '/token', { mode: 'no-cors', method: 'POST' }), { status: 0, token: false, retry: null },
     'without asking for permission it can read nothing');
+  is(await withoutCors(page, `${token}/token`), ['blocked', 'blocked', 403, 403],
+    'so are its image, its script, its link and its form');
   is(await calls(), before, 'the endpoint was not called');
   is(await ask(page, '/any'), good, 'where any origin is allowed, it is');
   is(await calls(), before + 1, 'which calls the endpoint');
+}
+
+// The statuses of what a page can ask for without CORS, or that the browser has
+// blocked what came.
+async function withoutCors(page, url) {
+  const found = [];
+
+  for (const tag of ['img', 'script', 'a', 'form']) {
+    const response = Promise.race([page.waitForResponse(url),
+      page.waitForEvent('requestfailed')]);
+
+    await page.evaluate(([name, to]) => {
+      const element = document.createElement(name);
+
+      Object.assign(element, name === 'form' ? { action: to, method: 'post' }
+        : name === 'a' ? { href: to, target: '_self' } : { src: to });
+      document.documentElement.append(element);
+      if (name === 'a') element.click();
+      if (name === 'form') element.submit();
+    }, [tag, url]);
+
+    found.push((await response).status?.() ?? 'blocked');
+    if (tag === 'a') await page.goBack();
+  }
+
+  await page.goBack();
+  return found;
 }
 
 async function files(page) {

@@ -3,7 +3,8 @@
 //     node server.mjs '{"clients":{"ID":"SECRET"},"cert":FILE,"key":FILE}'
 //
 // In place of a secret a client can have an object of client metadata. With
-// "ca":FILE the server asks for client certificates (RFC 8705).
+// "ca":FILE the server asks for client certificates (RFC 8705). "ttl" is the
+// lifetime of a token of the client credentials grant, in seconds (1800).
 //
 // It serves http, or https with a certificate, at a free port of localhost,
 // prints its issuer, and ends when its standard input does. A token for the
@@ -69,7 +70,7 @@ const provider = new Provider(issuer, {
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
   scopes: ['api', 'openid', 'offline_access'],
   findAccount: (ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
-  ttl: { ClientCredentials: 1800 },
+  ttl: { ClientCredentials: options.ttl ?? 1800 },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },

@@ -18,8 +18,9 @@ package Token::Client;
 #
 # Processes that ask one request after the other, on connections that they
 # keep. The result has "requests"; "failed" and "why", {reason => number};
-# "tokens", {access_token => number}; "slowest", in seconds, and "times", of all
-# requests in order of duration. With close => 1 there is a connection for each
+# "failures", [when it was asked, when it had failed, reason] of each; "tokens",
+# {access_token => number}; "slowest", in seconds, and "times", of all requests
+# in order of duration. With close => 1 there is a connection for each
 # request; gap => 0.01 is a pause in seconds after each; method => 'HEAD'.
 
 use strict;
@@ -136,7 +137,7 @@ sub load {
             close $from;
             my $result = eval { work($port, $path, \%options) }
                 // { why => { $@ => 1 }, failed => 1, requests => 0,
-                     times => [], tokens => {} };
+                     times => [], tokens => {}, failures => [] };
             print $to encode_json($result);
             close $to;
             POSIX::_exit(0);
@@ -152,7 +153,8 @@ sub load {
 
 sub stop {
     my ($self) = @_;
-    my %all = (requests => 0, failed => 0, why => {}, tokens => {});
+    my %all = (requests => 0, failed => 0, why => {}, tokens => {},
+        failures => []);
     my @times;
 
     kill TERM => $_->{pid} for @{ $self->{children} };
@@ -165,6 +167,7 @@ sub stop {
 
         $all{$_} += $result->{$_} for qw(requests failed);
         push @times, @{ $result->{times} };
+        push @{ $all{failures} }, @{ $result->{failures} };
 
         for my $what (qw(why tokens)) {
             $all{$what}{$_} += $result->{$what}{$_}
@@ -181,7 +184,7 @@ sub stop {
 sub work {
     my ($port, $path, $options) = @_;
     my %result = (requests => 0, failed => 0, why => {}, tokens => {},
-        times => []);
+        times => [], failures => []);
     my $end = time + ($options->{seconds} // 30);
     my $request = ask($path, $options->{close} ? 'close' : 'keep-alive',
         $options->{method});
@@ -214,6 +217,7 @@ sub work {
         if ($why) {
             $result{failed}++;
             $result{why}{$why}++;
+            push @{ $result{failures} }, [$start, time, $why];
             sleep 0.01;
 
         } elsif ($content =~ /"access_token":"([^"]*)"/) {

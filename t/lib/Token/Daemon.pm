@@ -54,7 +54,7 @@ sub start {
 
     $self->{pid} = $pid;
 
-    wait_for { $self->answers || waitpid($pid, POSIX::WNOHANG) } 20;
+    wait_for { $self->answers || waitpid($pid, POSIX::WNOHANG) } 60;
     return $self if $self->answers;
 
     die "$self->{command}[0] did not start: " . slurp_or_empty($self->{log})

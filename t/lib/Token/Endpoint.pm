@@ -8,6 +8,10 @@ package Token::Endpoint;
 #     $endpoint->answer(expires_in => 2);      # from now on
 #     $endpoint->next({ status => 503 }, { delay => 0.5 });    # then as before
 #     $endpoint->calls;  $endpoint->connections;  $endpoint->requests;
+#     $endpoint->log;                          # {at, status} of each call
+#
+# Where it listens is said once, with address => '127.0.0.2', port => 8080; it is
+# a free port of 127.0.0.1 otherwise.
 #
 # An answer is {"access_token":"AT-N","refresh_token":"RT-N",...} for the Nth
 # request. What can be said about it:
@@ -22,6 +26,8 @@ package Token::Endpoint;
 #     secrets     [secret, ...]: with another one of the client, in a Basic
 #                 header or the form, or another client assertion, the answer is
 #                 401 and "invalid_client"
+#     keys        [file of a public key, ...]: the same for a client assertion
+#                 (ES256) that is signed with another key
 #     close       1: the connection is closed in place of an answer
 #     truncate    1: half of the body is sent, and the connection closed
 #     raw         bytes to send instead of everything; the connection is closed
@@ -29,6 +35,7 @@ package Token::Endpoint;
 use strict;
 use warnings;
 
+use File::Basename qw(dirname);
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
@@ -36,6 +43,7 @@ use MIME::Base64 qw(decode_base64);
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC);
 use Time::HiRes qw(time);
+use Token::Jwt qw(decode_jwt verified);
 use Token::Util qw(end_child);
 
 my $json = JSON::PP->new->canonical->latin1;
@@ -45,7 +53,9 @@ sub new {
     my ($class, %answer) = @_;
 
     my $listen = IO::Socket::INET->new(
-        LocalAddr => '127.0.0.1', Proto => 'tcp', Listen => 511)
+        LocalAddr => delete $answer{address} // '127.0.0.1',
+        LocalPort => delete $answer{port}, ReuseAddr => 1,
+        Proto => 'tcp', Listen => 511)
         or die "endpoint: $!\n";
 
     socketpair(my $ours, my $theirs, AF_UNIX, SOCK_STREAM, PF_UNSPEC)
@@ -82,6 +92,7 @@ sub next { my $self = shift; $self->tell({ next => [@_] }); return }
 sub calls { $_[0]->tell({})->{calls} }
 sub connections { $_[0]->tell({})->{connections} }
 sub requests { @{ $_[0]->tell({})->{requests} } }
+sub log { @{ $_[0]->tell({})->{log} } }
 
 # Forgets the counts and the requests, not the answers.
 sub reset { $_[0]->tell({ reset => 1 }); return }
@@ -106,7 +117,7 @@ sub tell {
 sub serve {
     my ($listen, $control) = @_;
     my $select = IO::Select->new($listen, $control);
-    my %state = (calls => 0, connections => 0, requests => []);
+    my %state = (calls => 0, connections => 0, requests => [], log => []);
     my %answer;
     my @next;
     my %input;
@@ -125,7 +136,7 @@ sub serve {
 
                 %answer = %{ $command->{answer} } if $command->{answer};
                 push @next, @{ $command->{next} } if $command->{next};
-                @state{qw(calls connections requests)} = (0, 0, [])
+                @state{qw(calls connections requests log)} = (0, 0, [], [])
                     if $command->{reset};
 
                 syswrite $control, $json->encode(\%state) . "\n";
@@ -151,7 +162,9 @@ sub serve {
                     my $how = { %answer, %{ shift @next // {} } };
 
                     push @{ $state{requests} }, $request;
-                    refuse($how, $request) if $how->{secrets};
+                    push @{ $state{log} }, { at => time };
+                    refuse($how, $request) if $how->{secrets} || $how->{keys};
+                    $state{log}[-1]{status} = $how->{status} // 200;
 
                     my ($bytes, $close) = bytes($how, $n);
                     my $at = time + ($how->{delay} // 0);
@@ -202,7 +215,7 @@ sub request {
 }
 
 
-# Makes the answer a refusal, if the client has none of the secrets.
+# Makes the answer a refusal, if the client has none of the secrets or keys.
 sub refuse {
     my ($how, $request) = @_;
     my ($basic) = $request =~ /^Authorization: Basic (\S+)/m;
@@ -210,7 +223,11 @@ sub refuse {
     my $secret = defined $basic ? decode_base64($basic) =~ s/^[^:]*://r
         : ($form // '') =~ s/%(..)/chr hex $1/egr;
 
-    if (!grep { $_ eq $secret } @{ $how->{secrets} }) {
+    my $known = $how->{keys}
+        ? grep { verified(decode_jwt($secret), 'ES256', $_, dirname($_)) } @{ $how->{keys} }
+        : grep { $_ eq $secret } @{ $how->{secrets} };
+
+    if (!$known) {
         $how->{status} = 401;
         $how->{body} = '{"error":"invalid_client"}';
     }

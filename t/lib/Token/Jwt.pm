@@ -4,7 +4,8 @@ package Token::Jwt;
 # whether a signature is right.
 #
 #     my $jwt = decode_jwt($text);      # {header, claims, signed, signature}
-#     verified($jwt, 'RS256', $public_key_file)
+#     verified($jwt, 'RS256', $public_key_file)     # or with a directory, too,
+#                                                  # for what openssl is given
 #
 #     my $server = Token::Jwt->new(     # a token endpoint for RFC 7523 2.1
 #         key   => $public_key_file,
@@ -46,12 +47,12 @@ sub decode_jwt {
 
 
 sub verified {
-    my ($jwt, $alg, $key) = @_;
-    my $dir = work_dir();
+    my ($jwt, $alg, $key, $dir) = @_;
     my $signature = decode_base64url($jwt->{signature});
 
-    return 0 if $jwt->{header}{alg} ne $alg;
+    return 0 if ($jwt->{header}{alg} // '') ne $alg;
 
+    $dir //= work_dir();
     $signature = der($signature) if $alg =~ /^ES/;
     spew("$dir/signed", $jwt->{signed});
     spew("$dir/signature", $signature);

@@ -29,6 +29,7 @@ my $ASSERTION = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 my $dir;
 my $tokens = 0;
 my %seen;
+my %federated;
 
 
 sub providers {
@@ -41,6 +42,8 @@ sub providers {
         'sso.example.com' => { answer => \&keycloak },
         'example.auth.eu-central-1.amazoncognito.com' => { answer => \&cognito },
         'oauth2.googleapis.com' => { answer => \&google },
+        'sts.googleapis.com' => { answer => \&google_sts },
+        'iamcredentials.googleapis.com' => { answer => \&google_iam },
         'example.my.salesforce.com' => { answer => \&salesforce },
         'login.salesforce.com' => { answer => \&salesforce },
         'zoom.us' => { answer => \&zoom },
@@ -303,6 +306,90 @@ sub google {
         . 'scopes requested.') if $claims->{sub} ne '';
 
     return token(expires_in => 3599, token_type => 'Bearer');
+}
+
+
+# Google: workload identity federation, first the exchange
+
+sub google_sts {
+    my ($request) = @_;
+    my $provider = 'iam.googleapis.com/projects/123456789/locations/global/'
+        . 'workloadIdentityPools/my-pool/providers/my-provider';
+
+    path($request, '/v1/token');
+
+    my %form = form($request, \&oauth, qw(grant_type audience scope requested_token_type
+        subject_token_type subject_token options));
+
+    oauth(400, 'invalid_request', 'Invalid value for "grant_type".')
+        if $form{grant_type} ne 'urn:ietf:params:oauth:grant-type:token-exchange';
+    oauth(400, 'invalid_request', 'The Authorization header is not expected.')
+        if $request->{headers}{authorization};
+
+    for (qw(audience scope requested_token_type subject_token_type subject_token)) {
+        oauth(400, 'invalid_request', "Missing required field: $_.") if !length($form{$_} // '');
+    }
+
+    oauth(400, 'invalid_request', 'Invalid value for "requested_token_type".')
+        if $form{requested_token_type} ne 'urn:ietf:params:oauth:token-type:access_token';
+    oauth(400, 'invalid_target', 'The target service indicated by the "audience" '
+        . 'parameters is invalid. This might either be because the pool or provider is '
+        . "disabled or deleted or because it doesn't exist.")
+        if $form{audience} ne "//$provider";
+    oauth(400, 'invalid_request', 'Invalid value for "subject_token_type".')
+        if $form{subject_token_type} !~ /^urn:ietf:params:oauth:token-type:(?:jwt|id_token)$/;
+
+    my ($header, $claims) = jwt($form{subject_token}, 'pool', 'RS256')
+        or oauth(400, 'invalid_grant', 'Error connecting to the given credential\'s issuer.');
+
+    oauth(400, 'invalid_grant', 'The audience in ID Token does not match the expected '
+        . 'audience.') if $claims->{aud} ne "https://$provider";
+    oauth(400, 'invalid_grant', 'ID Token is stale to sign-in.') if !is_fresh($claims, 86400);
+
+    my $answer = token(expires_in => 3599, token_type => 'Bearer',
+        issued_token_type => $form{requested_token_type});
+
+    $federated{ $answer->[1]{access_token} } = 1;
+    return $answer;
+}
+
+
+# ... and then the impersonation, whose answer has names of its own
+
+sub google_iam {
+    my ($request) = @_;
+    my $error = sub {
+        die [$_[0], { error => { code => $_[0], status => $_[1], message => $_[2] } }];
+    };
+    my ($token) = ($request->{headers}{authorization} // '') =~ /^Bearer (\S+)$/;
+
+    $error->(401, 'UNAUTHENTICATED', 'Request is missing required authentication '
+        . 'credential.') if !$federated{ $token // '' };
+    $error->(404, 'NOT_FOUND', 'Requested entity was not found.')
+        if $request->{method} ne 'POST' || length($request->{query} // '')
+        || $request->{path} !~ m{^/v1/projects/-/serviceAccounts/([^/]+):generateAccessToken$};
+    $error->(403, 'PERMISSION_DENIED', "Permission 'iam.serviceAccounts.getAccessToken' denied "
+        . 'on resource (or it may not exist).') if $1 ne 'robot@example.iam.gserviceaccount.com';
+
+    my $body = ($request->{headers}{'content-type'} // '') eq 'application/json'
+        && eval { decode_json($request->{body}) } || {};
+
+    for (sort keys %$body) {
+        $error->(400, 'INVALID_ARGUMENT', "Invalid JSON payload received. Unknown name \"$_\".")
+            if !/^(?:scope|lifetime|delegates)$/;
+    }
+
+    $error->(400, 'INVALID_ARGUMENT', 'scope is required.')
+        if ref $body->{scope} ne 'ARRAY' || !@{ $body->{scope} }
+        || grep { !m{^https://www\.googleapis\.com/auth/} } @{ $body->{scope} };
+    $error->(400, 'INVALID_ARGUMENT', 'The access token lifetime cannot exceed 3600s.')
+        if ($body->{lifetime} // '3600s') !~ /^(\d+)s$/ || $1 > 3600;
+
+    my $answer = token();
+    my @time = gmtime time + 3600;
+
+    return [200, { accessToken => $answer->[1]{access_token}, expireTime =>
+        sprintf '%04d-%02d-%02dT%02d:%02d:%02dZ', $time[5] + 1900, $time[4] + 1, @time[3, 2, 1, 0] }];
 }
 
 

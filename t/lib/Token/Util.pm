@@ -12,6 +12,7 @@ use File::Find qw(find);
 use File::Path qw(make_path remove_tree);
 use IO::Socket::INET;
 use POSIX ();
+use Socket qw(AF_UNIX SOCK_DGRAM pack_sockaddr_un);
 use Test::Builder;
 use Time::HiRes qw(sleep time);
 use version;
@@ -45,19 +46,22 @@ my %ports;
 my $nginx_version;
 
 
-# A free TCP port below the range that the system takes for connections.
+# A free TCP port below the range that the system takes for connections. No test
+# that runs beside this one gets it: a name among the abstract sockets is taken
+# for as long as this process lives.
 sub free_port {
     for (1 .. 1000) {
         my $port = 10000 + int rand 20000;
 
-        next if $ports{$port};
+        socket my $name, AF_UNIX, SOCK_DGRAM, 0 or die "socket: $!\n";
+        bind $name, pack_sockaddr_un("\0ngx_http_token_test_$port") or next;
 
         my $socket = IO::Socket::INET->new(
             LocalAddr => '127.0.0.1', LocalPort => $port,
             Proto => 'tcp', Listen => 1, ReuseAddr => 1) or next;
 
         close $socket;
-        $ports{$port} = 1;
+        $ports{$port} = $name;
         return $port;
     }
 

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+#
+# Callers who all ask at once for a token that is not there, of two workers: one
+# call of the endpoint, and the time from the first answer to the last. Ends
+# with 1 if there is another call, if one is not answered, or if that time is
+# above LIMIT (500) milliseconds.
+#
+#     bench/stampede.sh [CALLERS]     # 10000
+
+set -euo pipefail
+
+# shellcheck source=bench/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+callers=${1:-10000}
+
+prepare "${PERL_PACKAGES[@]}"
+
+ulimit -n $(( callers + 1000 )) || fail "\"ulimit -n $(( callers + 1000 ))\" is refused"
+
+machine
+say
+
+export TEST_NGINX_BINARY=$NGINX
+export TEST_NGINX_LOAD_MODULES=$SO
+export TEST_NGINX_WORK=$BENCH
+
+perl -I "$ROOT/t/lib" - "$callers" "${LIMIT:-500}" << 'END'
+use strict;
+use warnings;
+use Token::Cache;
+use Token::Client;
+use Token::Endpoint;
+use Token::Server;
+
+my ($callers, $limit) = @ARGV;
+my $endpoint = Token::Endpoint->new(delay => 15);    # until all have asked
+
+my $nginx = Token::Server->new(
+    workers => 2,
+    listen => 'reuseport backlog=16384',
+    connections => 2 * $callers,
+    log_level => 'error',
+    main => "worker_rlimit_nofile @{[ 2 * $callers + 500 ]};",
+    http => zone() . "client_header_timeout 600s; log_format time '\$msec \$status';\n",
+    server => location('token', $endpoint->url, 'access_log @DIR@/logs/times time'),
+)->start;
+
+my $client = Token::Client->new($nginx->port);
+
+# all are connected before the first one asks
+my @sockets = map { Token::Client::connection($nginx->port) // die "connect: $!\n" }
+    1 .. $callers;
+
+for my $socket (@sockets) {
+    syswrite $socket, Token::Client::ask('/token', 'close');
+    push @{ $client->{sent} }, { socket => $socket, bytes => '', sent => time };
+}
+
+my @got = grep { ($_->{status} // 0) == 200 && token($_) } $client->receive(60);
+
+$nginx->stop('QUIT');
+
+open my $in, '<', $nginx->dir . '/logs/times' or die "no log: $!\n";
+my @times = sort { $a <=> $b } map { /^(\S+) 200$/ } <$in>;
+my $took = 1000 * ($times[-1] - $times[0]);
+
+printf "| callers | answered | calls | first to last, ms |\n|---|---|---|---|\n";
+printf "| %d | %d | %d | %.0f |\n", $callers, scalar(@got), $endpoint->calls, $took;
+
+exit(@got == $callers && $endpoint->calls == 1 && $took <= $limit ? 0 : 1);
+END
