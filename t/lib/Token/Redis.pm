@@ -38,6 +38,8 @@ use Time::HiRes qw(sleep);
 use Token::Resp;
 use Token::Util qw(free_port slurp slurp_or_empty spew wait_for work_dir);
 
+my $PRCTL = { x86_64 => 157, aarch64 => 167 }->{ (POSIX::uname())[4] };
+
 my @stores;
 my ($binary, $kind);
 
@@ -138,6 +140,10 @@ sub start {
     my $pid = fork // die "fork: $!\n";
 
     if ($pid == 0) {
+
+        # it ends with a test that is killed: prctl(PR_SET_PDEATHSIG, SIGKILL)
+        syscall $PRCTL, 1, 9 if $PRCTL;
+
         open STDIN, '<', '/dev/null';
         open STDOUT, '>>', "$self->{dir}/log";
         open STDERR, '>&', \*STDOUT;
