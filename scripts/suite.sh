@@ -7,8 +7,11 @@ SUITE_PACKAGES=(nginx nginx-dev gcc make libssl-dev libpcre2-dev zlib1g-dev
                 "${PERL_PACKAGES[@]}" nodejs psmisc procps ca-certificates
                 socat tinyproxy-bin valkey-tools libfaketime)
 
-# What only some suites have: the AWS CLI, and a stand-in for AWS.
-declare -A SUITE_MORE=([trixie]="awscli python3-moto python3-flask-cors")
+# What only some suites have: the AWS CLI, and a stand-in for AWS with what its
+# server needs.
+declare -A SUITE_MORE=(
+    [trixie]="awscli python3-moto python3-flask-cors python3-openapi-spec-validator python3-yaml"
+)
 
 # Where not all tests are run: what most depends on the version of nginx, and of
 # the store, which is Valkey there.

@@ -17,7 +17,7 @@ use Token::Util qw($ROOT slurp slurp_or_empty spew wait_for work_dir);
 plan(skip_all => 'no unzip') if system('command -v unzip > /dev/null');
 plan(skip_all => 'bubblewrap is missing, or can make no sandbox on this machine')
     if !Token::Lambda::possible();
-plan(tests => 195);
+plan(tests => 197);
 
 my $zip = ($ENV{BUILD_DIR} // "$ROOT/build") . '/lambda/token.zip';
 my $task = work_dir();
@@ -29,7 +29,15 @@ my $ORIGIN = 'https://app.example.com';
 
 # the zip
 {
-    my $output = `'$ROOT/build.sh' lambda 2>&1`;
+    my $conf = spew(work_dir() . '/other.conf', "events {}\n");
+    my $output = `'$ROOT/build.sh' lambda /nowhere.conf 2>&1`;
+    is($output, "build.sh: no file /nowhere.conf\n", './build.sh lambda without its nginx.conf');
+
+    $output = `'$ROOT/build.sh' lambda '$conf' '$conf' 2>&1`;
+    is(`unzip -p '$zip' nginx.conf ca.pem`, "events {}\nevents {}\n",
+        '... with another one, and other authorities') or diag($output);
+
+    $output = `'$ROOT/build.sh' lambda 2>&1`;
     is($?, 0, './build.sh lambda') or diag($output);
 
     my $bytes = slurp($zip);

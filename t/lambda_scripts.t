@@ -19,7 +19,7 @@ use Test::More;
 use Token::Daemon;
 use Token::Util qw($ROOT free_port slurp slurp_or_empty spew wait_for work_dir);
 
-plan(tests => 198);
+plan(tests => 196);
 
 my $LAMBDA = "$ROOT/packaging/lambda";
 my $SECRET = q(my-"sec\ret$);
@@ -28,10 +28,11 @@ my %ENVIRONMENT = (CONSUMER_KEY => 'my-key-7', CONSUMER_SECRET => $SECRET,
     AWS_ACCESS_KEY_ID => 'a', AWS_SECRET_ACCESS_KEY => 'b', AWS_REGION => 'eu-west-1',
     AWS_DEFAULT_REGION => undef, AWS_CONFIG_FILE => '/dev/null', ROLE_WAIT => 0);
 my $dir = work_dir();
+my $runs = 0;
 my $zip = "$dir/token.zip";
 my @commands = qw(cat cut grep mktemp od rm sed sleep unzip uname);
 
-mkdir "$dir/$_" for qw(bin tmp cwd files);
+mkdir "$dir/$_" for qw(bin cwd runs);
 
 # a program for another machine, as far as its header goes
 zip(\("\x7fELF" . "\0" x 14 . pack('v', 183) . 'x' x 100) => $zip, Name => 'bootstrap')
@@ -47,11 +48,11 @@ for my $command (@commands, 'aws') {
     $path = "\"\${REAL_AWS:-$dir/stand-in}\"" if $command eq 'aws';
     spew("$dir/bin/$command", <<"END");
 #!/bin/bash
-printf '%s\\0' $command "\$\@" >> '$dir/calls'
-printf '\\n' >> '$dir/calls'
+printf '%s\\0' $command "\$\@" >> "\$CALLS"
+printf '\\n' >> "\$CALLS"
 for argument; do
     [[ $command != aws || \$argument != file://* ]] && continue
-    { stat -c %a "\${argument#file://}"; cat "\${argument#file://}"; } > '$dir/files/environment'
+    { stat -c %a "\${argument#file://}"; cat "\${argument#file://}"; } > "\$CALLS.environment"
 done
 exec $path "\$\@"
 END
@@ -171,7 +172,7 @@ for my $api ('rest', 'url') {
     like(join("\n", @{ $got->{aws} }), qr{--source-arn arn:aws:execute-api:eu-west-1:123456789012:api123/\*/\*/token},
         '... for that API alone');
 
-    my ($mode, $json) = split /\n/, slurp("$dir/files/environment"), 2;
+    my ($mode, $json) = split /\n/, $got->{environment}, 2;
     is($mode, '600', '... the environment is in a file that nobody else reads');
     is_deeply(decode_json($json)->{Variables}, { map { $_ => $ENVIRONMENT{$_} }
         qw(CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT) }, '... all of it');
@@ -200,7 +201,7 @@ for my $api ('rest', 'url') {
     like($got->{output}, qr{^https://u7\.lambda-url\.eu-west-1\.on\.aws/token$}m, '... prints the URL');
     is_deeply([grep { /add-permission/ } steps($got)], [], '... which is not for everybody');
     unlike($got->{all}, qr/open-7/, '... and what --env names is a secret too');
-    like(slurp("$dir/files/environment"),
+    like($got->{environment},
         qr{"CORS_ORIGIN":"https://app\.example\.com","PAGE_PASSWORD":"open-7"}, '... in the file');
 }
 
@@ -214,9 +215,9 @@ for my $api ('rest', 'url') {
     unlink "$dir/cwd/.env";
 
     is($got->{status}, 0, '.env') or diag($got->{output});
-    like(slurp("$dir/files/environment"), qr/"CONSUMER_KEY":"env-key"/, '... has the key');
-    like(slurp("$dir/files/environment"), qr/"CONSUMER_SECRET":"env-secret"/, '... and the secret');
-    like(slurp("$dir/files/environment"), qr/id\.example\.com/, '... but the environment is first');
+    like($got->{environment}, qr/"CONSUMER_KEY":"env-key"/, '... has the key');
+    like($got->{environment}, qr/"CONSUMER_SECRET":"env-secret"/, '... and the secret');
+    like($got->{environment}, qr/id\.example\.com/, '... but the environment is first');
     unlike($got->{all}, qr/env-secret|env-key/, '... and none is shown');
 }
 
@@ -235,7 +236,7 @@ for my $case (
     is($got->{status}, 0, "--secret-id $id") or diag($got->{output});
     is_deeply(decode_json($policy // '{}')->{Statement},
         [{ Effect => 'Allow', Action => $action, Resource => $resource }], '... may be read, and no other');
-    is_deeply([sort keys %{ decode_json((split /\n/, slurp("$dir/files/environment"))[1])->{Variables} }],
+    is_deeply([sort keys %{ decode_json((split /\n/, $got->{environment})[1])->{Variables} }],
         ['TOKEN_ENDPOINT', 'TOKEN_SECRET_ID'], '... and the function has no secret');
 }
 
@@ -336,8 +337,8 @@ SKIP: {
     my $python = $ENV{TEST_MOTO_PYTHON} // '/usr/bin/python3';
     my ($aws) = grep { -x } $ENV{TEST_MOTO_PYTHON} ? map { "$_/aws" } split /:/, $ENV{PATH} : '/usr/bin/aws';
 
-    skip("moto or the AWS CLI is missing: Debian's awscli and python3-moto are from trixie on", 30)
-        if !$aws || system("$python -c 'import moto.server' > /dev/null 2>&1");
+    skip("moto or the AWS CLI is missing: Debian's awscli and python3-moto are from trixie on", 28)
+        if !$aws || system("$python -c 'import moto.server, moto.apigateway.models' > /dev/null 2>&1");
 
     my $port = free_port();
     my %moto = (REAL_AWS => $aws, AWS_EC2_METADATA_DISABLED => 'true');
@@ -348,6 +349,8 @@ SKIP: {
     my $server = Token::Daemon->new(port => $port, log => "$dir/moto.log", command => [$python, '-c',
         "from moto.server import main; main(['-H', '127.0.0.1', '-p', '$port'])"])->start;
 
+    # two names, at the same time
+    my $second = start('create.sh', [@at, '--name', 'two', '--api', 'url'], %moto);
     my $got = run('create.sh', [@at, '--name', 'one'], %moto);
     my ($api) = $got->{output} =~ m{^https://(\w+)\.execute-api\.eu-west-1\.amazonaws\.com/prod/token$}m;
 
@@ -384,41 +387,43 @@ SKIP: {
         @{ rest($port, 'apigateway', "/restapis/$api/resources?embed=methods")->{item} // [] };
     is($resource->{resourceMethods}{ANY}{authorizationType}, 'AWS_IAM', '... and who may ask');
 
-    $got = run('create.sh', [@at, '--name', 'two', '--api', 'url'], %moto);
+    $got = finish($second);
     is($got->{status}, 0, 'moto: --api url') or diag($got->{output});
     my $url = rest($port, 'lambda', '/2021-10-31/functions/two/url')->{FunctionUrl};
     is((split /\n/, $got->{output})[-1], ($url // '') =~ s{/?$}{/token}r, '... prints its URL');
     clean($got, '...');
 
+    $second = start('delete.sh', [@at, '--name', 'two'], %moto);
     is(run('delete.sh', [@at, '--name', 'one'], %moto)->{output}, "Deleted the REST API $api.\n"
         . "Deleted the function one.\nDeleted the role one.\n"
         . "The log group /aws/lambda/one, if Lambda has made one, stays.\n", 'moto: delete.sh');
-    is(scalar(@{ rest($port, 'apigateway', '/restapis')->{item} // [] }), 0, '... no API is left');
-    is_deeply([map { $_->{FunctionName} } @{ rest($port, 'lambda', '/2015-03-31/functions')->{Functions} }],
-        ['two'], '... and the function of another name');
-
-    run('delete.sh', [@at, '--name', 'two'], %moto);
-    is_deeply(rest($port, 'lambda', '/2015-03-31/functions')->{Functions}, [], '... until it is deleted');
-    unlike(role($port, 'two') . role($port, 'one'), qr/<Role>|BasicExecution/, '... and no role is left');
-    is(run('delete.sh', [@at, '--name', 'two'], %moto)->{output}, "There is nothing of the name two.\n",
-        '... nor anything else');
-    is_deeply([glob "$dir/tmp/*"], [], 'no file is left');
+    is(finish($second)->{output}, "Deleted the function two.\nDeleted the role two.\n"
+        . "The log group /aws/lambda/two, if Lambda has made one, stays.\n", '... for each name');
+    is_deeply(rest($port, 'apigateway', '/restapis'), { item => [] }, '... no API is left');
+    is_deeply(rest($port, 'lambda', '/2015-03-31/functions')->{Functions}, [], '... no function');
+    unlike(role($port, 'two') . role($port, 'one'), qr/<Role>|BasicExecution/, '... and no role');
 }
 
 
-# Runs a script: {status, output, aws, all}. "aws" has the arguments of each call
-# of the CLI, "all" those of all commands, and the output.
-sub run {
+# Runs a script: {status, output, aws, all, environment, left}. "aws" has the
+# arguments of each call of the CLI, "all" those of all commands, and the output;
+# "environment" is the file of it, with its mode; "left" are files that stay.
+sub run { return finish(start(@_)) }
+
+
+# The same in two parts: several can run at once.
+sub start {
     my ($script, $arguments, %env) = @_;
     my $after = delete $env{TERM_AFTER};
-    my %all = (%ENVIRONMENT, %env, PATH => "$dir/bin:/usr/bin:/bin", TMPDIR => "$dir/tmp",
-        CALLS => "$dir/calls");
+    my $run = "$dir/runs/" . ++$runs;
+    my %all = (%ENVIRONMENT, %env, PATH => "$dir/bin:/usr/bin:/bin", TMPDIR => "$run.tmp",
+        CALLS => "$run.calls");
+
+    mkdir "$run.tmp";
 
     if ($env{REAL_AWS}) {
         $all{PATH} .= ":$ENV{PATH}";
     }
-
-    unlink "$dir/calls", "$dir/files/environment";
 
     my @arguments = ($script eq 'create.sh' && !grep({ $_ eq '--zip' || $_ eq '--help' } @$arguments)
         ? ('--zip', $zip) : (), @$arguments);
@@ -428,28 +433,36 @@ sub run {
         delete @ENV{grep { !defined $all{$_} } keys %all};
         $ENV{$_} = $all{$_} for grep { defined $all{$_} } keys %all;
         chdir "$dir/cwd";
-        open STDOUT, '>', "$dir/output";
+        open STDOUT, '>', "$run.output";
         open STDERR, '>&', \*STDOUT;
         { no warnings 'exec'; exec "$LAMBDA/$script", @arguments }
         POSIX::_exit(127);
     }
 
+    return { pid => $pid, run => $run, after => $after };
+}
+
+
+sub finish {
+    my ($started) = @_;
+    my ($pid, $run, $after) = @$started{qw(pid run after)};
+
     if ($after) {
-        wait_for { slurp_or_empty("$dir/calls") =~ /\0$after\0/ };
+        wait_for { slurp_or_empty("$run.calls") =~ /\0$after\0/ };
         kill TERM => $pid;
 
         # bash waits for the command that it has started
-        wait_for { my ($child) = split ' ', slurp_or_empty("/proc/$pid/task/$pid/children");
-            kill TERM => grep { $_ } descendants($pid); waitpid($pid, POSIX::WNOHANG) == $pid } 20;
+        wait_for { kill TERM => descendants($pid); waitpid($pid, POSIX::WNOHANG) == $pid } 20;
     } else {
         waitpid $pid, 0;
     }
 
     my $status = $? >> 8;
-    my $calls = slurp_or_empty("$dir/calls");
-    my $output = slurp("$dir/output");
+    my $calls = slurp_or_empty("$run.calls");
+    my $output = slurp("$run.output");
 
     return { status => $status, output => $output, all => $calls . $output,
+        environment => slurp_or_empty("$run.calls.environment"), left => [glob "$run.tmp/*"],
         aws => [map { join ' ', (split /\0/)[1 .. (split /\0/) - 1] } grep { /^aws\0/ } split /\n/, $calls] };
 }
 
@@ -476,7 +489,7 @@ sub clean {
 
     ok(index($got->{all}, $SECRET) < 0 && $got->{all} !~ /my-key-7|sec.{0,2}ret\$/,
         "$what no secret is in an argument or shown");
-    is_deeply([glob "$dir/tmp/*"], [], "$what and no file is left");
+    is_deeply($got->{left}, [], "$what and no file is left");
     return;
 }
 

@@ -3,7 +3,7 @@
 
 use lib 't/lib';
 use Token tests => 201;
-use Token::Util qw(nginx_since work_dir spew);
+use Token::Util qw($ROOT nginx_since slurp work_dir spew);
 
 my $dir = work_dir();
 
@@ -38,12 +38,15 @@ add_block_preprocessor(sub {
     }
 });
 
+our ($VERSION) = slurp("$ROOT/ngx_http_token_module/ngx_http_token.h")
+    =~ /^#define NGX_HTTP_TOKEN_VERSION +"(.*)"$/m;
+
 # A request as the endpoint must receive it: these lines and no other. From
 # 1.29.7 on nginx keeps the connections of an upstream block by default.
 sub received {
     my ($body, @headers) = @_;
 
-    push @headers, 'User-Agent: ngx_http_token_module/0.1.0'
+    push @headers, "User-Agent: ngx_http_token_module/$VERSION"
         unless grep { /^User-Agent:/ } @headers;
 
     return join '', "POST /oauth2/token HTTP/1.1\r\n",
