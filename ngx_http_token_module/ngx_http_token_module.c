@@ -581,9 +581,7 @@ ngx_http_token_module_init(ngx_cycle_t *cycle)
 
     ngx_http_token_warm_init_module();
 
-    if (ngx_http_token_store_init_scripts() != NGX_OK) {
-        return NGX_ERROR;
-    }
+    ngx_http_token_store_init_scripts();
 
     return ngx_http_token_wait_init_module(cycle);
 }

@@ -89,7 +89,8 @@ my @cases = (
     ['a password with variables', 'redis://127.0.0.1 password=$host',
         'parameter "password" of "token_proxy_cache_store" takes no variables'],
     ['a key that is not there', 'redis://127.0.0.1 key=env:STORE_NONE',
-        'environment variable "STORE_NONE" of "token_proxy_cache_store" is not set'],
+        'environment variable "STORE_NONE" of "token_proxy_cache_store" is not set: a '
+        . 'command by hand needs it as the service does'],
 
     ['a certificate without TLS', "redis://127.0.0.1 trusted_certificate=$dir/ca.pem",
         '"token_proxy_cache_store" needs rediss:// for "trusted_certificate="'],
@@ -118,21 +119,21 @@ my @cases = (
                   =~ s/token_proxy_cache tokens/token_proxy_cache alone/r],
 );
 
-plan(tests => 3 * @cases + 2);
+plan(tests => 3 * @cases + 4);
 
 
-# What nginx -t says of a store, more lines of http, a location, and more of its
-# zone.
+# What nginx -t says of a store, more lines of http, a location, more of its zone,
+# and of "events".
 sub says {
-    my ($store, $http, $inside, $zone) = @_;
-    $zone //= '';
+    my ($store, $http, $inside, $zone, $events) = @_;
+    $_ //= '' for $zone, $events;
 
     spew("$dir/conf/nginx.conf", <<"END");
 load_module $MODULE;
 error_log stderr;
 pid $dir/logs/nginx.pid;
 env STORE_PASSWORD;
-events { }
+events { $events }
 http {
     access_log off;
     token_proxy_cache_zone zone=tokens:1m $zone;
@@ -179,4 +180,10 @@ for my $case (@cases) {
     ($said) = says('redis://127.0.0.1', '', $location, 'store=off');
     like($said, qr/\[warn\] .*"token_proxy_cache_store" is of no use without/,
         'a store that no zone has is a warning');
+
+    # a listening socket, the channel, what workers tell each other, the store
+    for (['3', qr/3 worker_connections are not enough/], ['4', qr/test is successful/]) {
+        ($said) = says('redis://127.0.0.1', '', $location, '', "worker_connections $_->[0];");
+        like($said, $_->[1], "$_->[0] connections of a worker");
+    }
 }

@@ -11,6 +11,7 @@
 #include "ngx_http_token_cache.h"
 #include "ngx_http_token_store_lua.h"
 
+#include <ngx_sha1.h>
 #include <openssl/rand.h>
 
 
@@ -66,27 +67,25 @@ static ngx_str_t  ngx_http_token_scripts[] = {
 static u_char  ngx_http_token_script_digests[4][40];
 
 
-ngx_int_t
+void
 ngx_http_token_store_init_scripts(void)
 {
-    u_char        digest[EVP_MAX_MD_SIZE];
-    ngx_str_t    *script;
-    ngx_uint_t    i;
-    unsigned int  n;
+    u_char       digest[20];
+    ngx_str_t   *script;
+    ngx_uint_t   i;
+    ngx_sha1_t   sha1;
 
     for (i = 0; i < 4; i++) {
         script = &ngx_http_token_scripts[i];
 
-        if (EVP_Digest(script->data, script->len, digest, &n, EVP_sha1(), NULL)
-            != 1)
-        {
-            return NGX_ERROR;
-        }
+        /* a name and no protection: OpenSSL may be told to refuse SHA-1 */
+
+        ngx_sha1_init(&sha1);
+        ngx_sha1_update(&sha1, script->data, script->len);
+        ngx_sha1_final(digest, &sha1);
 
         ngx_hex_dump(ngx_http_token_script_digests[i], digest, 20);
     }
-
-    return NGX_OK;
 }
 
 

@@ -358,7 +358,7 @@ ngx_int_t ngx_http_token_share_seal_failure(ngx_http_token_share_t *share,
 /* ngx_http_token_store.c */
 
 /* Called once, before workers are forked. */
-ngx_int_t ngx_http_token_store_init_scripts(void);
+void ngx_http_token_store_init_scripts(void);
 
 /*
  * Prepares what a fetch of a zone with a store needs, in r->pool.  Returns NULL
