@@ -17,7 +17,7 @@ my $store = Token::Redis->new->start;
 my $endpoint = Token::Endpoint->new;
 my $api = Token::Endpoint->new(body => 'orders');
 my $fleet = Token::Fleet->new(
-    store => $store->url,
+    store => $store->url . $PATIENT,
     log_level => 'debug',
     http => 'token_proxy_cache_zone zone=alone:1m store=off;',
     server => join('',

@@ -21,7 +21,7 @@ my $endpoint = Token::Endpoint->new;
 # Machines, each with its own parameters of token_proxy_cache_store.
 sub machines {
     return map { Token::Fleet->new(machines => 1, workers => 1,
-        store => join(' ', $store->url, $_),
+        store => $store->url . "$PATIENT $_",
         server => location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"')
             . location('short', $endpoint->url, 'token_proxy_cache_key "short$arg_key"'),
     )->start } @_;
@@ -112,7 +112,7 @@ sub keys_there {
         my ($machine, $keys) = @_;
 
         $machine->stop;
-        $machine->configure(store => $store->url . " $keys");
+        $machine->configure(store => $store->url . "$PATIENT $keys");
         $machine->start;
     };
 

@@ -54,7 +54,7 @@ my $load = $fleet->load('/token?key=load');
 {
     ($group->sentinels)[0]->stop;
     $fleet->reload;
-    ok(shared(), 'a sentinel dies: new workers ask another one');
+    ok((wait_for { shared() } 10), 'a sentinel dies: new workers ask another one');
     ($group->sentinels)[0]->start;
 }
 

@@ -16,7 +16,7 @@ my $store = Token::Redis->new->start;
 my $endpoint = Token::Endpoint->new;
 my $fleet = Token::Fleet->new(
     machines => 2,
-    store => $store->url,
+    store => $store->url . $PATIENT,
     http => 'token_proxy_cache_zone zone=alone:1m store=off;',
     server => location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"')
         . 'location = /status { token_proxy_status; access_log off; }',

@@ -31,7 +31,7 @@ sub sockets {
 # the worker that fetches for all is killed
 {
     my $fleet = Token::Fleet->new(machines => 2, workers => 1,
-        store => $store->url, server => $locations)->start;
+        store => $store->url . $PATIENT, server => $locations)->start;
     my ($first, $second) = $fleet->machines;
     my @clients = map { Token::Client->new($_->port) } $first, $second;
 
@@ -69,7 +69,7 @@ sub sockets {
     $endpoint->answer(delay => 3.5);
 
     my $fleet = Token::Fleet->new(machines => 2, workers => 2,
-        store => $store->url, server => $locations)->start;
+        store => $store->url . $PATIENT, server => $locations)->start;
     my @got = $fleet->at_once('/token?key=slow', 5);
 
     is(scalar(unanswered(@got)), 0, 'a call that takes longer than a lease: all are answered');
@@ -85,7 +85,7 @@ sub sockets {
     $endpoint->answer(expires_in => 2, delay => 0.2);
 
     my $fleet = Token::Fleet->new(machines => 2, workers => 2,
-        store => $store->url, server => $locations)->start;
+        store => $store->url . $PATIENT, server => $locations)->start;
     my $load = $fleet->load('/token?key=reload', close => 1);
 
     for (1 .. 4) {
@@ -178,7 +178,7 @@ sub sockets {
     $endpoint->answer(expires_in => 600);
 
     my @machines = map {
-        my $fleet = Token::Fleet->new(machines => 1, workers => 1, store => $store->url,
+        my $fleet = Token::Fleet->new(machines => 1, workers => 1, store => $store->url . $PATIENT,
             server => location('token', $endpoint->url, 'token_proxy_cache_key "$arg_key"',
                 'token_proxy_fields access_token expires_in')
                 . location('short', $endpoint->url, 'token_proxy_cache_key "short$arg_key"'),

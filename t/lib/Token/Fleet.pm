@@ -15,6 +15,7 @@ package Token::Fleet;
 #     $fleet->said(qr/store/);                     # lines of the logs that match
 #     tokens(@got);                                # a hash: how many have which
 #     unanswered(@got);                            # those without a token
+#     $PATIENT             # parameters with which no delay is too long
 
 use strict;
 use warnings;
@@ -24,7 +25,11 @@ use Token::Cache qw(token zone);
 use Token::Client;
 use Token::Server;
 
-our @EXPORT = qw(tokens unanswered);
+our @EXPORT = qw(tokens unanswered $PATIENT);
+
+# For a test of something else: a busy machine is not taken for a store that is
+# away.
+our $PATIENT = ' connect_timeout=5s timeout=5s';
 
 
 sub new {
