@@ -3,7 +3,8 @@
 # Callers who all ask at once for a token that is not there, of two workers: one
 # call of the endpoint, and the time from the first answer to the last. Ends
 # with 1 if there is another call, if one is not answered, or if that time is
-# above LIMIT (500) milliseconds.
+# above LIMIT (2000) milliseconds, most of which the one client needs that reads
+# all answers.
 #
 #     bench/stampede.sh [CALLERS]     # 10000
 
@@ -25,7 +26,7 @@ export TEST_NGINX_BINARY=$NGINX
 export TEST_NGINX_LOAD_MODULES=$SO
 export TEST_NGINX_WORK=$BENCH
 
-perl -I "$ROOT/t/lib" - "$callers" "${LIMIT:-500}" << 'END'
+perl -I "$ROOT/t/lib" - "$callers" "${LIMIT:-2000}" << 'END'
 use strict;
 use warnings;
 use Token::Cache;
@@ -42,8 +43,8 @@ my $nginx = Token::Server->new(
     connections => 2 * $callers,
     log_level => 'error',
     main => "worker_rlimit_nofile @{[ 2 * $callers + 500 ]};",
-    http => zone() . "client_header_timeout 600s; log_format time '\$msec \$status';\n",
-    server => location('token', $endpoint->url, 'access_log @DIR@/logs/times time'),
+    http => zone() . "client_header_timeout 600s;\n",
+    server => location('token', $endpoint->url, 'access_log off'),
 )->start;
 
 my $client = Token::Client->new($nginx->port);
@@ -61,8 +62,8 @@ my @got = grep { ($_->{status} // 0) == 200 && token($_) } $client->receive(60);
 
 $nginx->stop('QUIT');
 
-open my $in, '<', $nginx->dir . '/logs/times' or die "no log: $!\n";
-my @times = sort { $a <=> $b } map { /^(\S+) 200$/ } <$in>;
+# as this client, which has to read them all, gets to know of them
+my @times = sort { $a <=> $b } map { $_->{received} } @got;
 my $took = 1000 * ($times[-1] - $times[0]);
 
 printf "| callers | answered | calls | first to last, ms |\n|---|---|---|---|\n";
