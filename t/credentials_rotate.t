@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 98;
+use Test::More tests => 100;
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -314,8 +314,8 @@ sub lines {
 
 
 SKIP: {
-    skip 'only root has workers of another user', 10 if $> != 0;
-    skip 'another user cannot get to the directory', 10
+    skip 'only root has workers of another user', 12 if $> != 0;
+    skip 'another user cannot get to the directory', 12
         if system("su -s /bin/sh nobody -c 'test -x $dir' 2>/dev/null") != 0;
 
     my $nginx = plain(rotate('root', 'root-1'), user => 'nobody nogroup');
@@ -337,6 +337,18 @@ SKIP: {
     chmod 0644, "$dir/root";
     ok(comes($nginx, '/a', basic => 'my-key:root-3'),
         'one that the worker may read is read again');
+
+    spew("$dir/.new", 'root-4');
+    chmod 0600, "$dir/.new";
+    utime 1e9, 1e9, "$dir/.new";
+    rename "$dir/.new", "$dir/root";
+
+    soon { asked($nginx);
+        lines($nginx, 'warn', 'root" of .*failed.*\(13: ') == 2 }
+        'another one is for root alone when it is put into place';
+    chmod 0644, "$dir/root";
+    ok(comes($nginx, '/a', basic => 'my-key:root-4'),
+        '... and is read as soon as the worker may read it');
 
     mkdir "$dir/closed";
     spew("$dir/closed/secret", 'closed-1');

@@ -54,6 +54,7 @@ struct ngx_http_token_watch_s {
     time_t                          read;      /* when */
     time_t                          looked;    /* when it was looked at */
     ngx_uint_t                      changed;   /* it was another file then */
+    ngx_uint_t                      unread;    /* it could not be read */
 };
 
 

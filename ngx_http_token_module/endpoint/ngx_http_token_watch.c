@@ -95,6 +95,7 @@ ngx_http_token_watch_text(ngx_http_token_watch_t *watch, ngx_http_request_t *r,
     {
         p = ngx_alloc(text->len, log);
         if (p == NULL) {
+            watch->unread = 1;
             return NGX_ERROR;
         }
 
@@ -141,12 +142,21 @@ ngx_http_token_watch_look(ngx_http_token_watch_t *watch, ngx_http_request_t *r,
                                       file.wrong);
         }
 
+        /* what keeps it from being read may end without a trace in the file */
+
+        watch->unread = (file.wrong == NULL || file.err);
+
         return NGX_DECLINED;
     }
 
     /* it may be another one than a moment ago */
 
     ngx_http_token_watch_note(watch, &file.info);
+
+    if (watch->unread) {
+        watch->unread = 0;
+        watch->changed = 1;
+    }
 
     wrong = ngx_http_token_watch_check(watch, &file.text);
 
@@ -202,7 +212,8 @@ ngx_http_token_watch_due(ngx_http_token_watch_t *watch, ngx_log_t *log)
 
     watch->changed = 0;
 
-    if (watch->read - watch->mtime >= NGX_HTTP_TOKEN_YOUNG_FILE
+    if (!watch->unread
+        && watch->read - watch->mtime >= NGX_HTTP_TOKEN_YOUNG_FILE
         && fi.st_dev == watch->dev
         && ngx_file_uniq(&fi) == watch->uniq
         && ngx_file_mtime(&fi) == watch->mtime
