@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 68;
+use Test::More tests => 70;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Cert;
@@ -249,6 +249,8 @@ for my $case (['http', $RESOLVER, ''], ['server', '', $RESOLVER], ['location', '
     my %warned = (
         'https://$arg_tenant.example/token?a=b' => 'https://$arg_tenant.example/token',
         '$arg_url' => '$arg_url',
+        '$arg_url/token' => '$arg_url/token',
+        '${scheme}://idp.example/' => undef,
         'https://idp.example:$arg_port/' => 'https://idp.example:$arg_port/',
         'https://idp.example/$arg_tenant/token' => undef,
         'https://idp.example/?tenant=$arg_tenant' => undef,

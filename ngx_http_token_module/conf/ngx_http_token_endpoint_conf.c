@@ -201,6 +201,7 @@ ngx_http_token_is_block(ngx_conf_t *cf, ngx_str_t *host)
 static void
 ngx_http_token_warn_host(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 {
+    u_char                    *p;
     ngx_str_t                  host, url;
     ngx_http_core_loc_conf_t  *clcf;
 
@@ -210,13 +211,25 @@ ngx_http_token_warn_host(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
         return;
     }
 
-    host = ngx_http_token_url_host(&conf->endpoint->value);
+    url = conf->endpoint->value;
+
+    p = ngx_strlchr(url.data, url.data + url.len, '/');
+
+    if (p && p > url.data && p[-1] == ':') {
+        host = ngx_http_token_url_host(&url);
+
+    } else {
+
+        /* the URL begins in a variable, as in "$url/token" */
+
+        host = url;
+    }
 
     if (ngx_strlchr(host.data, host.data + host.len, '$') == NULL) {
         return;
     }
 
-    url = ngx_http_token_log_url(&conf->endpoint->value);
+    url = ngx_http_token_log_url(&url);
 
     ngx_http_token_log(NGX_LOG_WARN, cf, &conf->endpoint_pos, 0,
                        "the host of \"token_proxy_endpoint\" \"%V\" depends on "
