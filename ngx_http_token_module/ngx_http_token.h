@@ -358,6 +358,8 @@ typedef struct {
     ngx_uint_t                      outcome;
     ngx_str_t                       value;           /* body, or header */
     time_t                          expires_in;      /* -1 if not known */
+    int64_t                         limit;           /* msec that it has at
+                                                        most, -1 if not known */
     time_t                          retry_after;
     ngx_uint_t                      cache_status;
     ngx_uint_t                      upstream_status;

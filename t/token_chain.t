@@ -30,7 +30,7 @@ my @circles = circles();
 my @wrong = wrong();
 my @right = right();
 
-plan(tests => 97 + @circles + @wrong + @right);
+plan(tests => 99 + @circles + @wrong + @right);
 
 my $nginx = server();
 
@@ -181,6 +181,16 @@ my $nginx = server();
         '... and at the end of a chain');
     is(member($nginx->get('/client'), 'expires_in'), 3600,
         'a token that authenticates the client bounds nothing');
+
+    fresh();
+    $sts->answer(expires_in => 100);
+    $api->next({ body => '{"access_token":"AT-9%d"}' });
+    is(in_range(member($nginx->get('/third'), 'expires_in'), 95, 100), 1,
+        'the second token of a chain tells no lifetime: the third ends with the first');
+
+    fresh();
+    $sts->answer(expires_in => 0.5);
+    is(member($nginx->get('/third'), 'expires_in'), 0, '... which may have less than a second');
 
     fresh();
     $sts->answer(expires_in => 4);

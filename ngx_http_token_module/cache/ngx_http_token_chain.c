@@ -242,17 +242,22 @@ static void
 ngx_http_token_chain_bound(ngx_http_token_chain_t *chain,
     ngx_http_token_pair_t *kv, ngx_http_token_result_t *result)
 {
+    int64_t                left;
     ngx_http_token_time_t  until;
 
-    if (result->expires_in < 0
+    /* one that is over, or whose answer tells no lifetime, may have a limit */
+
+    left = (result->expires_in < 0) ? result->limit
+                                    : (int64_t) result->expires_in * 1000;
+
+    if (left < 0
         || (kv != &chain->request.bearer
             && ngx_strncmp(kv->name.data, "client_", 7) == 0))
     {
         return;
     }
 
-    until = ngx_http_token_now() + (ngx_http_token_time_t) result->expires_in
-                                   * 1000;
+    until = ngx_http_token_now() + left;
 
     if (chain->until == 0 || until < chain->until) {
         chain->until = until;

@@ -68,6 +68,7 @@ ngx_http_token_get(ngx_http_request_t *r, ngx_http_token_request_t *request,
     }
 
     w->request = r;
+    w->result.limit = -1;
     w->token_request = request;
     w->look = ngx_http_token_cache_try;
     w->resume = resume;

@@ -291,6 +291,7 @@ ngx_http_token_wake(ngx_http_token_waiter_t *w, ngx_http_token_fetch_t *fetch)
 
         w->result.expires_in = (fetch->lifetime > 0)
                                ? (time_t) (fetch->lifetime / 1000) : -1;
+        w->result.limit = fetch->limit;
 
         if (ngx_http_token_compose(w->request->pool, w->token_request->tlcf,
                                    fetch->members, w->scheme, &w->result.value)

@@ -68,6 +68,7 @@ ngx_http_token_fetch_create(ngx_http_token_loc_conf_t *tlcf, ngx_log_t *log)
     fetch->deadline.data = fetch;
     fetch->deadline.log = r->connection->log;
 
+    fetch->limit = -1;
     fetch->token_limit = -1;
 
     return fetch;
