@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 100;
+use Test::More tests => 102;
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(sleep time);
 use Token::Cache;
@@ -141,6 +141,39 @@ sub lines {
     }
 
     no_secrets($nginx, qr/(?:secret|user|param)-[12]\b/);
+}
+
+
+# a file that is written to in place, slowly
+{
+    my $file = rotate('slow', 'slow-1');
+    my $old = time - 60;
+
+    utime $old, $old, "$dir/slow";
+
+    my $nginx = Token::Server->new(http => 'token_proxy_client_id my-key;',
+        server => location('basic', $endpoint->url, 'token_proxy_cache off',
+            "token_proxy_client_secret $file"))->start;
+
+    open my $out, '>', "$dir/slow" or die "slow: $!\n";
+    $out->autoflush(1);
+    print $out 'slow';
+    $endpoint->reset;
+
+    my $until = time + 1.2;
+
+    while (time < $until) {
+        $nginx->get('/basic');
+        sleep 0.1;
+    }
+
+    print $out '-2';
+    close $out;
+
+    ok(comes($nginx, '/basic', basic => 'my-key:slow-2'),
+        'a file that is written to in place: what is in it at the end is sent');
+    is(scalar(grep { !/Basic (\S+)/ || decode_base64($1) !~ /:slow-[12]$/ }
+        $endpoint->requests), 0, '... and no half of it');
 }
 
 

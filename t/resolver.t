@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 70;
+use Test::More tests => 77;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Cert;
@@ -264,6 +264,28 @@ for my $case (['http', $RESOLVER, ''], ['server', '', $RESOLVER], ['location', '
 
         is_deeply([$status, @said], [0, $warned{$url} // ()],
             "$url: " . ($warned{$url} ? 'a warning' : 'none'));
+    }
+
+    # a host that is constant is resolved while serving as well
+    my %constant = (
+        '${scheme}://idp.example/' => 'idp.example',
+        'https://idp.example:8443/$arg_tenant/token' => 'idp.example',
+        'https://idp.example/?tenant=$arg_tenant' => 'idp.example',
+        'http://localhost/$arg_tenant' => 'localhost',
+        'https://192.0.2.1/$arg_tenant' => undef,
+        'https://[2001:db8::1]:8443/$arg_tenant' => undef,
+        'https://block.example/$arg_tenant' => undef,
+    );
+
+    for my $url (sort keys %constant) {
+        my $line = with_if(location('t', "'$url'", @all));
+        my $other = Token::Server->new(http => zone()
+            . "upstream block.example { server 127.0.0.1; }\n", server => $line);
+        my ($status, $output) = $other->test;
+        my @said = $output =~ /\[warn\].* "token_proxy_endpoint" "[^"?]+" has variables, and without a "resolver" its host "([^"]+)" cannot be resolved in \S+nginx\.conf:\d+/g;
+
+        is_deeply([$status, @said], [0, $constant{$url} // ()],
+            "$url: " . ($constant{$url} ? 'a warning' : 'none'));
     }
 
     my $url = '$arg_url';

@@ -643,7 +643,10 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
         /* the zone has no room */
 
     } else if (tn->lease_until > now) {
-        next = tn->lease_until;
+
+        /* a fetch may end long before its lease would */
+
+        next = now + NGX_HTTP_TOKEN_LEASE_EXTEND;
 
     } else if (ngx_http_token_node_backoff(tn, now)) {
         next = tn->retry_at;
@@ -659,7 +662,7 @@ ngx_http_token_cache_look_ahead(ngx_http_token_loc_conf_t *tlcf,
 
         if (lookup.lease) {
             *lease = lookup.lease;
-            next = tn->lease_until;
+            next = now + NGX_HTTP_TOKEN_LEASE_EXTEND;
 
         } else if (tn->stored && tn->stored->renew_at > now) {
             next = tn->stored->renew_at;

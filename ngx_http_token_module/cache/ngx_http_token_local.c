@@ -495,7 +495,9 @@ ngx_http_token_copy_create(ngx_http_token_request_t *request, u_char *digest,
     copy->inputs.len = request->inputs.len;
     copy->inputs.data = p;
 
-    p = ngx_cpymem(p, request->inputs.data, request->inputs.len);
+    if (request->inputs.len) {
+        p = ngx_cpymem(p, request->inputs.data, request->inputs.len);
+    }
 
     copy->value.len = value->len - lookup->number_len;
     copy->value.data = p;

@@ -16,6 +16,8 @@ static ngx_uint_t ngx_http_token_has_resolver(ngx_conf_t *cf);
 static ngx_uint_t ngx_http_token_is_block(ngx_conf_t *cf, ngx_str_t *host);
 static void ngx_http_token_warn_host(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
+static void ngx_http_token_warn_constant_host(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf, ngx_str_t *host);
 static char *ngx_http_token_check_endpoint(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *conf);
 static ngx_uint_t ngx_http_token_is_local(
@@ -226,6 +228,7 @@ ngx_http_token_warn_host(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
     }
 
     if (ngx_strlchr(host.data, host.data + host.len, '$') == NULL) {
+        ngx_http_token_warn_constant_host(cf, conf, &host);
         return;
     }
 
@@ -235,6 +238,36 @@ ngx_http_token_warn_host(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
                        "the host of \"token_proxy_endpoint\" \"%V\" depends on "
                        "a variable, and without a \"resolver\" it can be an "
                        "address or the name of an upstream block only", &url);
+}
+
+
+/* nginx resolves the host of such a URL while serving, even if it is constant */
+
+static void
+ngx_http_token_warn_constant_host(ngx_conf_t *cf,
+    ngx_http_token_loc_conf_t *conf, ngx_str_t *host)
+{
+    ngx_url_t  u;
+    ngx_str_t  url;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.url = *host;
+    u.default_port = 80;
+    u.no_resolve = 1;
+
+    if (ngx_parse_url(cf->pool, &u) != NGX_OK || u.naddrs
+        || ngx_http_token_is_block(cf, &u.host))
+    {
+        return;
+    }
+
+    url = ngx_http_token_log_url(&conf->endpoint->value);
+
+    ngx_http_token_log(NGX_LOG_WARN, cf, &conf->endpoint_pos, 0,
+                       "\"token_proxy_endpoint\" \"%V\" has variables, and "
+                       "without a \"resolver\" its host \"%V\" cannot be "
+                       "resolved", &url, &u.host);
 }
 
 

@@ -13,7 +13,7 @@
 
 /*
  * A file may be written twice in one second of its time.  One that is so young,
- * in seconds, is read again.
+ * in seconds, is read again, and not before it is older if it was there before.
  */
 
 #define NGX_HTTP_TOKEN_YOUNG_FILE  2
@@ -211,6 +211,14 @@ ngx_http_token_watch_due(ngx_http_token_watch_t *watch, ngx_log_t *log)
     }
 
     watch->changed = 0;
+
+    if (fi.st_dev == watch->dev && ngx_file_uniq(&fi) == watch->uniq
+        && ngx_file_mtime(&fi) <= now
+        && now - ngx_file_mtime(&fi) < NGX_HTTP_TOKEN_YOUNG_FILE)
+    {
+        /* the same file is written to, and may be half written */
+        return 0;
+    }
 
     if (!watch->unread
         && watch->read - watch->mtime >= NGX_HTTP_TOKEN_YOUNG_FILE
