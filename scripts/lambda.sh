@@ -17,6 +17,8 @@ build_lambda() {
     [[ ! $VARIANT ]] || fail "lambda is built without --$VARIANT"
     [[ -f $conf ]] || fail "no file $conf"
     [[ -f $authorities || ! ${2-} ]] || fail "no file $authorities"
+    [[ ! ${2-} ]] || grep -q '^-----BEGIN \(TRUSTED \)\?CERTIFICATE-----' "$authorities" ||
+        fail "$authorities has no certificate in PEM"
 
     build "${LAMBDA_PACKAGES[@]}"
     [[ -f $authorities ]] || fail "no file $authorities"

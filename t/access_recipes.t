@@ -135,7 +135,7 @@ status(get(%from_app), 403, 'a page');
 my $dir = $nginx->dir;
 chmod 0600, spew("$dir/tablet", "tablet-pw\n");
 
-recipe('A name and a password', '/run/secrets/tablet_password', "$dir/tablet");
+recipe('Basic authentication', '/run/secrets/tablet_password', "$dir/tablet");
 status(options($preflight), 204, 'a preflight', $app);
 status(get(%from_app), 401, 'no password', $app);
 status(get(%from_app, basic('kiosk:no')), 401, 'a wrong one', $app);
@@ -144,7 +144,7 @@ status(get(%from_app, basic('tablet:tablet-pw')), 200, 'of a file', $app);
 
 spew("$dir/htpasswd", 'alice:' . crypt('pw', '$6$saltsalt$') . "\n");
 
-recipe('An htpasswd file', '/etc/nginx/tokens.htpasswd', "$dir/htpasswd");
+recipe('Basic authentication with an htpasswd file', '/etc/nginx/tokens.htpasswd', "$dir/htpasswd");
 status(options($preflight), 204, 'a preflight', $app);
 status(get(%from_app), 401, 'no password', $app);
 status(get(%from_app, basic('alice:pw')), 200, 'a right one', $app);
@@ -154,7 +154,7 @@ is(scalar(grep { /YWxpY2U6/ } $endpoint->requests), 0,
 # as status, which the service decides by the cookie
 my $service = Token::Endpoint->new(status => 403);
 
-recipe('A service that decides', 'http://127.0.0.1:9000/authorize',
+recipe('A service that decides (auth_request)', 'http://127.0.0.1:9000/authorize',
     $service->url);
 status(options($preflight), 204, 'a preflight', $app);
 is($service->calls, 0, 'a preflight: the service is not asked');
@@ -169,24 +169,24 @@ $answer = get(%from_app);
 status($answer, 401, 'the service wants a login', $app);
 is($answer->{headers}{'www-authenticate'}, 'Bearer', 'its challenge');
 
-recipe('Addresses');
+recipe('Allow by IP address');
 status(get(), 403, 'an address that is not listed');
-recipe('Addresses', '192.0.2.0/24', '127.0.0.0/8');
+recipe('Allow by IP address', '192.0.2.0/24', '127.0.0.0/8');
 status(get(), 200, 'an address that is listed');
 
-recipe('An address or a password');
+recipe('IP address or password');
 status(get(), 401, 'neither');
 status(get(basic('alice:alice-pw')), 200, 'a password');
-recipe('An address or a password', '192.0.2.0/24', '127.0.0.0/8');
+recipe('IP address or password', '192.0.2.0/24', '127.0.0.0/8');
 status(get(), 200, 'an address');
 
-recipe('So many requests a minute');
+recipe('Rate limit');
 status(options($preflight), 204, 'a preflight', $app) for 1 .. 8;
 my @got = map { get(%from_app)->{status} } 1 .. 8;
 is("@got", '200 200 200 200 200 200 429 429', 'a burst, and no more');
 status(get(%from_app), 429, 'the page can tell', $app);
 
-recipe('So many at a time');
+recipe('Limit of concurrent requests');
 $calls = $endpoint->calls;
 my @waiting = map { hanging() } 1, 2;
 wait_for { $endpoint->calls == $calls + 2 };

@@ -103,8 +103,8 @@ for my $name (sort keys %flags) {
     is(join(' ', sort(($said // '') =~ /\b(http|server|location)\b/g)),
         join(' ', sort grep { $flags{$name} =~ /NGX_HTTP_$contexts{$_}_CONF/ }
             keys %contexts), "$name: its contexts");
-    like($section{$name} // '', qr/^\| Syntax: \| [`*]*$name[*` ]/m,
-        "$name: its syntax");
+    like($section{$name} // '', qr/^\| \| \|\n\|---\|---\|\n\| Syntax: \| `$name\b[^`]*;` \|\n\| Default: \| (?!$name).+ \|\n\| Context: \| `[^|]*` \|\n(?!\|)/m,
+        "$name: its table, in the form of all others");
 }
 
 

@@ -36,7 +36,7 @@ my @REFUSED = (
     map({ [CORS_ORIGIN => $_] }
         'app.example.com', 'https://app.example.com/path',
         'https://app.example.com"; return 200; #', 'https://a.example;',
-        "https://a.example\nreturn 200;", 'https://$host', '{', "\x07"),
+        "https://a.example\nreturn 200;", 'https://$host', '{', "\x07", '  '),
     [TOKEN_SCOPE => "read\nwrite"],
     [TOKEN_AUTH_METHOD => 'none; return 200'],
     [TOKEN_CA_FILE => 'ca.pem'],

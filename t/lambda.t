@@ -17,7 +17,7 @@ use Token::Util qw($ROOT slurp slurp_or_empty spew wait_for work_dir);
 plan(skip_all => 'no unzip') if system('command -v unzip > /dev/null');
 plan(skip_all => 'bubblewrap is missing, or can make no sandbox on this machine')
     if !Token::Lambda::possible();
-plan(tests => 197);
+plan(tests => 198);
 
 my $zip = ($ENV{BUILD_DIR} // "$ROOT/build") . '/lambda/token.zip';
 my $task = work_dir();
@@ -34,7 +34,13 @@ my $ORIGIN = 'https://app.example.com';
     is($output, "build.sh: no file /nowhere.conf\n", './build.sh lambda without its nginx.conf');
 
     $output = `'$ROOT/build.sh' lambda '$conf' '$conf' 2>&1`;
-    is(`unzip -p '$zip' nginx.conf ca.pem`, "events {}\nevents {}\n",
+    is($output, "build.sh: $conf has no certificate in PEM\n", '... with authorities that are none');
+
+    my $begin = "-----BEGIN CERTIFICATE-----\n";
+    my $authorities = spew("$conf.pem", $begin);
+
+    $output = `'$ROOT/build.sh' lambda '$conf' '$authorities' 2>&1`;
+    is(`unzip -p '$zip' ca.pem nginx.conf`, "${begin}events {}\n",
         '... with another one, and other authorities') or diag($output);
 
     $output = `'$ROOT/build.sh' lambda 2>&1`;

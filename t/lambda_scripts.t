@@ -19,7 +19,7 @@ use Test::More;
 use Token::Daemon;
 use Token::Util qw($ROOT free_port slurp slurp_or_empty spew wait_for work_dir);
 
-plan(tests => 196);
+plan(tests => 199);
 
 my $LAMBDA = "$ROOT/packaging/lambda";
 my $SECRET = q(my-"sec\ret$);
@@ -108,6 +108,7 @@ for my $case (
     [['--role', 'admin'], '--role has to be the ARN of a role'],
     [['--secret-id', 'a"b'], '--secret-id has a character that no name has'],
     [['--env', 'A=b'], '--env has to be a name in capitals'],
+    [['--env', 'TIMEOUT'], '--env TIMEOUT is a name that create.sh uses itself: take another one'],
     [['--env', 'NOT_SET'], 'NOT_SET is not set, in the environment or in .env'],
     [['--zip', '/nowhere.zip'], 'no file /nowhere.zip: ./build.sh lambda makes it'],
     [['--name'], '--name needs a value'],

@@ -118,7 +118,7 @@ read_environment() {
 read_origins() {
     local origin origins=()
 
-    check CORS_ORIGIN '[!-~ ]+' 'a list of origins'
+    check CORS_ORIGIN '[!-~ ]*[!-~][!-~ ]*' 'a list of origins'
     read -ra origins <<< "$CORS_ORIGIN"
     options+=' token_proxy_cors_origin '
 

@@ -22,6 +22,11 @@ SECRET_ID=
 MORE=()
 STAGE=prod
 
+# The scripts' own variables, which hide those of the environment.
+OWN=(TAG POLICY NAME REGION ENDPOINT_URL DRY_RUN PRIVATE SECRETS ZIP API AUTH
+     MEMORY TIMEOUT ARCHITECTURE ROLE SECRET_ID MORE STAGE OWN NAMES MADE
+     FUNCTION URL)
+
 
 usage() {
     cat << 'END'
@@ -91,6 +96,8 @@ check_arguments() {
 
     for name in "${MORE[@]}"; do
         [[ $name =~ ^[A-Z][A-Z0-9_]*$ ]] || fail "--env has to be a name in capitals"
+        [[ " ${OWN[*]} " != *" $name "* ]] ||
+            fail "--env $name is a name that create.sh uses itself: take another one"
     done
 
     # a dry run needs no zip
