@@ -173,6 +173,7 @@ gone('cut', '... the old ones leave');
 like($nginx{cut}->get('/status')->{content}, qr/"backoff_entries":0\b/,
     '... and there is no backoff');
 
+wait_for { $endpoint{killed}->calls == 2 } 10;
 is($endpoint{killed}->calls, 2, 'all workers are killed in the midst: another call');
 hit($nginx{killed}, 'AT-2', '... and those that follow have its token');
 

@@ -507,7 +507,7 @@ ngx_http_token_copy_create(ngx_http_token_request_t *request, u_char *digest,
         ngx_memcpy(p, value->data + copy->number_pos + lookup->number_len,
                    copy->value.len - copy->number_pos);
 
-    } else {
+    } else if (value->len) {
         ngx_memcpy(p, value->data, value->len);
     }
 

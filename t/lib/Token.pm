@@ -70,6 +70,13 @@ BEGIN {
 
 use Test::Nginx::Socket ();
 
+# Its own $TEST_NGINX_RAND_PORT_... may be those of connections, or of a test that
+# runs beside this one.
+{
+    no warnings 'redefine';
+    *Test::Nginx::Util::gen_rand_port = sub (;$$$) { free_port() };
+}
+
 my $TOKEN = '"access_token":"the-access-token",'
     . '"refresh_token":"the-refresh-token",'
     . '"expires_in":3600,"token_type":"Bearer","scope":"x"';
