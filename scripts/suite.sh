@@ -26,7 +26,8 @@ SHORT_TESTS=(compiles answer methods request errors client_abort credentials
 # suite's nginx makes no difference to them.
 WAITING_TESTS=(bearer_before cache_frozen cache_warm credentials_rotate
                e2e_client_assertion e2e_django_oauth e2e_glewlwyd
-               e2e_oauth2_server fleet kubernetes providers run store_load)
+               e2e_oauth2_server fleet kubernetes providers run store_load
+               store_slow)
 
 
 # suite_tests NAME [ARG...]

@@ -2,7 +2,7 @@
 # and why.
 
 use lib 't/lib';
-use Token tests => 172;
+use Token tests => 176;
 
 add_block_preprocessor(sub {
     my ($block) = @_;
@@ -403,3 +403,11 @@ qr/"token_proxy_cache_max_ttl" directive invalid value in .*nginx\.conf:\d+/
 --- lines: token_proxy_cache_max_ttl 1s; token_proxy_cache_max_ttl 2s;
 --- error_log eval
 qr/"token_proxy_cache_max_ttl" directive is duplicate in .*nginx\.conf:\d+/
+
+
+
+=== TEST 42: a zone that is too large: the maximum is named
+--- http_config
+    token_proxy_cache_zone  zone=tokens:32769m;
+--- error_log eval
+qr/zone "tokens" of "token_proxy_cache_zone" is too large, the maximum is 32768m in .*nginx\.conf:\d+/

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 46;
+use Test::More tests => 51;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Endpoint;
@@ -253,6 +253,37 @@ ok(shared('first'), 'two machines share a token');
         '... one line in the log of each machine');
     eval { $store->command('SCRIPT', 'KILL') };
     ok((wait_for { eval { shared('calm' . rand) } } 10), '... until it has time again');
+}
+
+
+# it answers, but runs no scripts: writes wait, as in a failover that was asked for
+{
+    my $quick = Token::Fleet->new(machines => 1, workers => 1,
+        store => $store->url, server => $locations)->start;
+
+    is(scalar(unanswered($quick->get(0, '/token?key=before'))), 0, 'a store is used');
+    $store->command('CLIENT', 'PAUSE', 60000, 'WRITE');
+
+    my @got;
+
+    for my $n (1 .. 24) {
+        push @got, $quick->get(0, "/token?key=paused$n");
+        sleep 0.3;
+    }
+
+    is(scalar(unanswered(@got)), 0, 'a store that runs no scripts: a token each');
+
+    my $said = () = $quick->said($DOWN);
+
+    ok($said == 1 || $said == 2, '... the log does not say each second that it is not used')
+        or diag("$said times");
+    $store->command('CLIENT', 'UNPAUSE');
+    ok((wait_for {
+        $quick->get(0, '/token?key=run' . rand);
+        $quick->said($UP) == $said;
+    } 10), '... it is used again');
+    is(scalar(() = $quick->said($DOWN)), $said, '... and stays so');
+    $quick->stop;
 }
 
 

@@ -192,8 +192,12 @@ static ngx_int_t
 ngx_http_token_share_send_take(ngx_http_token_share_t *share,
     ngx_http_token_share_t *waiter, ngx_uint_t key, ngx_msec_t lease)
 {
-    u_char     ms[NGX_INT_T_LEN], have[NGX_HTTP_TOKEN_SERIAL_LEN];
-    ngx_str_t  args[3];
+    u_char                   ms[NGX_INT_T_LEN], have[NGX_HTTP_TOKEN_SERIAL_LEN];
+    ngx_int_t                rc;
+    ngx_str_t                args[3];
+    ngx_http_token_store_t  *store;
+
+    store = share->store;
 
     args[0].data = share->id;
     args[0].len = NGX_HTTP_TOKEN_SHARE_ID;
@@ -208,11 +212,26 @@ ngx_http_token_share_send_take(ngx_http_token_share_t *share,
     if (waiter) {
         share->key = key;
         share->sent = ngx_http_token_now();
+
+        /* each of several replies may be slow, and a fetch waits for all */
+
+        if (!share->timer.timer_set) {
+            ngx_add_timer(&share->timer,
+                          store->connect_timeout + store->timeout);
+        }
     }
 
-    return ngx_http_token_store_run(share->store, share->zone, waiter,
-                                    NGX_HTTP_TOKEN_SCRIPT_TAKE,
-                                    share->names[key], args, 3);
+    rc = ngx_http_token_store_run(store, share->zone, waiter,
+                                  NGX_HTTP_TOKEN_SCRIPT_TAKE,
+                                  share->names[key], args, 3);
+
+    /* otherwise the share may be gone */
+
+    if (rc != NGX_OK && waiter && share->timer.timer_set) {
+        ngx_del_timer(&share->timer);
+    }
+
+    return rc;
 }
 
 
@@ -362,10 +381,16 @@ ngx_http_token_share_wait(ngx_http_token_share_t *share, int64_t left)
 
     delay = share->delay + ngx_random() % (share->delay / 4 + 1);
 
+    if (share->timer.timer_set) {
+        ngx_del_timer(&share->timer);
+    }
+
     ngx_add_timer(&share->timer,
                   (ngx_msec_t) ngx_min((int64_t) delay, left + 1));
 }
 
+
+/* it has waited for another machine, or for the store, which is too slow */
 
 static void
 ngx_http_token_share_wait_handler(ngx_event_t *ev)
@@ -373,6 +398,20 @@ ngx_http_token_share_wait_handler(ngx_event_t *ev)
     ngx_http_token_share_t  *share;
 
     share = ev->data;
+
+    if (share->command) {
+        share->command->data = NULL;
+        share->command = NULL;
+
+        /* a lease that comes too late is not kept from the others */
+
+        if (share->serial == 0) {
+            ngx_http_token_share_fail(share, NGX_HTTP_TOKEN_OK, 0, 0);
+        }
+
+        ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
+        return;
+    }
 
     if (ngx_http_token_share_take(share) != NGX_OK) {
         ngx_http_token_share_end(share, NGX_HTTP_TOKEN_SHARE_FETCH);
@@ -383,6 +422,10 @@ ngx_http_token_share_wait_handler(ngx_event_t *ev)
 static void
 ngx_http_token_share_end(ngx_http_token_share_t *share, ngx_uint_t result)
 {
+    if (share->timer.timer_set) {
+        ngx_del_timer(&share->timer);
+    }
+
     share->result = result;
     share->handler(share);
 }

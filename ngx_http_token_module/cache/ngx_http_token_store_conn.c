@@ -22,8 +22,8 @@
 
 /*
  * UP: commands are sent.  DOWN: they fail.  TRIAL: the server answers, but its
- * last reply to a command was an error: one command is sent, the others fail
- * until it has been answered (TRIED).
+ * last reply to a command was an error, or a connection had none: one command
+ * is sent, the others fail until it has been answered (TRIED).
  */
 
 #define NGX_HTTP_TOKEN_STORE_UP        0
@@ -41,6 +41,7 @@ struct ngx_http_token_link_s {
     ngx_uint_t                      state;
     ngx_uint_t                      ready;     /* the peer is */
     ngx_uint_t                      refused;   /* by an error */
+    ngx_uint_t                      answered;  /* a command, by the peer */
     ngx_uint_t                      moved;     /* which was logged */
     ngx_uint_t                      ncommands;
     size_t                          size;      /* of these */
@@ -245,6 +246,8 @@ ngx_http_token_store_answered(ngx_http_token_store_t *store,
 
     code = ngx_http_token_resp_error(reply);
 
+    link->answered = 1;
+
     if (code.len == 0) {
         if (link->state == NGX_HTTP_TOKEN_STORE_TRIED) {
             ngx_http_token_link_up(link);
@@ -359,6 +362,7 @@ ngx_http_token_link_peer(ngx_http_token_link_t *link,
     u_char  *why;
 
     link->ready = 0;
+    link->answered = 0;
 
     link->peer = ngx_http_token_peer_open(link->store, host, 0,
                                           ngx_http_token_link_handler, link);
@@ -398,6 +402,13 @@ ngx_http_token_link_handler(ngx_http_token_peer_t *peer)
         }
 
         return;
+    }
+
+    if (link->ready && !link->answered) {
+
+        /* it answers PING, and no script: not each second is worth a try */
+
+        link->refused = 1;
     }
 
     ngx_memcpy(why, peer->why, sizeof(why));

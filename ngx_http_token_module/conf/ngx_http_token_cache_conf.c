@@ -13,6 +13,10 @@
 
 #define NGX_HTTP_TOKEN_MIN_PAGES  8
 
+/* the largest: places in it are numbers of 32 bits, one for 8 bytes */
+
+#define NGX_HTTP_TOKEN_MAX_ZONE   ((int64_t) 8 << 32)
+
 
 static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
@@ -355,6 +359,13 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                            "zone \"%V\" of \"%V\" is too small, "
                            "the minimum is %zk", &name, &cmd->name,
                            min / 1024);
+        return NGX_CONF_ERROR;
+    }
+
+    if ((int64_t) size > NGX_HTTP_TOKEN_MAX_ZONE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" of \"%V\" is too large, "
+                           "the maximum is 32768m", &name, &cmd->name);
         return NGX_CONF_ERROR;
     }
 
