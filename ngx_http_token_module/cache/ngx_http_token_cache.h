@@ -465,16 +465,7 @@ extern ngx_uint_t  ngx_http_token_stats_store_bounds[];
 #include "ngx_http_token_store.h"
 
 
-/* ngx_http_token_cache.c */
-
-/*
- * Looks a token up, for a caller or, with waiting, for one that has waited
- * since the given generation.  Takes the lease if the caller has to fetch.  The
- * answer is allocated in r->pool.  Returns NGX_OK or NGX_ERROR.
- */
-ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
-    ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
-    ngx_http_token_lookup_t *lookup);
+/* ngx_http_token_cache_end.c */
 
 /*
  * Ends a fetch.  Its token is stored, if it can be kept; if the fetch failed,
@@ -487,6 +478,18 @@ ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
 ngx_int_t ngx_http_token_cache_end(ngx_http_token_zone_t *zone, u_char *digest,
     uint64_t lease, ngx_http_token_fetch_t *fetch,
     ngx_http_token_stored_t *stored, ngx_uint_t *waited);
+
+
+/* ngx_http_token_cache.c */
+
+/*
+ * Looks a token up, for a caller or, with waiting, for one that has waited
+ * since the given generation.  Takes the lease if the caller has to fetch.  The
+ * answer is allocated in r->pool.  Returns NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_http_token_cache_lookup(ngx_http_request_t *r,
+    ngx_http_token_request_t *request, u_char *digest, ngx_uint_t waiting,
+    ngx_http_token_lookup_t *lookup);
 
 /*
  * Removes a token that turned out to be of no use, if it is still the one with

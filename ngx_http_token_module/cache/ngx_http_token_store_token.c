@@ -99,7 +99,9 @@ ngx_http_token_share_open(ngx_http_token_share_t *share,
                                                value[2].text.len);
     share->expires = share->sent + left;
 
-    return NGX_OK;
+    /* the script leaves out the one that this machine has, others may not */
+
+    return (share->token_serial == share->have) ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -241,7 +241,7 @@ ngx_http_token_warn_host(ngx_conf_t *cf, ngx_http_token_loc_conf_t *conf)
 }
 
 
-/* nginx resolves the host of such a URL while serving, even if it is constant */
+/* nginx resolves the host of such a URL while serving, even a constant one */
 
 static void
 ngx_http_token_warn_constant_host(ngx_conf_t *cf,
