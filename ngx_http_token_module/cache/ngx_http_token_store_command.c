@@ -78,25 +78,27 @@ ngx_http_token_command_t *
 ngx_http_token_command_replace(ngx_http_token_command_t *cmd,
     ngx_str_t *words, ngx_uint_t n)
 {
-    u_char                    *p;
+    u_char                    *p, *last;
     ngx_str_t                  rest;
     ngx_uint_t                 i;
     ngx_http_token_command_t  *again;
 
+    last = cmd->buf.last;
+
     /* a line of the count, and a line of its length before each word */
 
-    p = (u_char *) ngx_strchr(cmd->buf.start, LF) + 1;
+    p = ngx_strlchr(cmd->buf.start, last, LF) + 1;
 
     for (i = 0; i < n; i++) {
         rest.data = p + 1;
-        p = (u_char *) ngx_strchr(p, CR);
+        p = ngx_strlchr(p, last, CR);
         rest.len = p - rest.data;
 
         p += 2 + ngx_atoi(rest.data, rest.len) + 2;
     }
 
     rest.data = p;
-    rest.len = cmd->buf.last - p;
+    rest.len = last - p;
 
     again = ngx_http_token_command_make(words, n, cmd->nwords, &rest);
     if (again == NULL) {
