@@ -212,7 +212,7 @@ for my $kind ('1.0', '2.0') {
         'an event that comes in chunks');
     is(($lambda->invoke(\%rest, answer => 400) // {})->{json}{statusCode}, 200,
         'a result that is not taken');
-    like($lambda->log, qr/takes no answer: status 400/, '... is told');
+    ok((wait_for { $lambda->log =~ /takes no answer: status 400/ } 5), '... is told');
     is(($lambda->invoke(\%rest) // {})->{json}{statusCode}, 200,
         'after all of them it serves');
     is(scalar($lambda->pids), 4, '... with the same processes');

@@ -361,11 +361,7 @@ ngx_http_token_copy_request(ngx_pool_t *pool, ngx_http_token_request_t *dst,
         ngx_memcpy(dst->digest, src->digest, NGX_HTTP_TOKEN_DIGEST_LEN);
     }
 
-    /* what else it is made of is needed later if it waits for tokens */
-
-    if (!src->tlcf->chained) {
-        return NGX_OK;
-    }
+    /* it may be made once more when the caller has gone */
 
     dst->params = ngx_http_token_copy_pairs(pool, src->params, src->nparams);
     dst->claim_values = ngx_http_token_copy_pairs(pool, src->claim_values,

@@ -112,6 +112,10 @@ ngx_http_token_repeats_tokens(ngx_http_token_request_t *request,
     ngx_uint_t              i;
     ngx_http_token_pair_t  *kv;
 
+    if (!request->tlcf->chained) {
+        return 0;
+    }
+
     for (i = 0; i <= request->nparams; i++) {
         kv = (i < request->nparams) ? &request->params[i] : &request->bearer;
 

@@ -272,7 +272,9 @@ u_char *
 ngx_http_token_resp_word(u_char *p, ngx_str_t *word)
 {
     p = ngx_sprintf(p, "$%uz" CRLF, word->len);
-    p = ngx_cpymem(p, word->data, word->len);
+    if (word->len) {
+        p = ngx_cpymem(p, word->data, word->len);
+    }
 
     *p++ = CR;
     *p++ = LF;

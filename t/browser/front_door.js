@@ -116,6 +116,7 @@ async function stranger(page) {
 // blocked what came.
 async function withoutCors(page, url) {
   const found = [];
+  const home = page.url();
 
   for (const tag of ['img', 'script', 'a', 'form']) {
     const response = Promise.race([page.waitForResponse(url),
@@ -132,10 +133,9 @@ async function withoutCors(page, url) {
     }, [tag, url]);
 
     found.push((await response).status?.() ?? 'blocked');
-    if (tag === 'a') await page.goBack();
+    if (tag === 'a' || tag === 'form') await page.goto(home);
   }
 
-  await page.goBack();
   return found;
 }
 
