@@ -613,7 +613,7 @@ ngx_http_token_store_reply(ngx_http_token_command_t *cmd,
     ngx_http_token_resp_t *reply)
 {
     ngx_int_t                  rc;
-    ngx_str_t                  code, words[2];
+    ngx_str_t                  code, words[NGX_HTTP_TOKEN_SCRIPT_WORDS];
     ngx_http_token_share_t    *share;
     ngx_http_token_command_t  *again;
 
@@ -627,7 +627,7 @@ ngx_http_token_store_reply(ngx_http_token_command_t *cmd,
             ngx_str_set(&words[0], "EVAL");
             words[1] = ngx_http_token_scripts[cmd->script];
 
-            again = ngx_http_token_command_replace(cmd, words, 2);
+            again = ngx_http_token_command_replace(cmd, words);
 
             if (again) {
                 if (share) {

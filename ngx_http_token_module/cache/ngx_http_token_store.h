@@ -101,6 +101,10 @@ ngx_int_t ngx_http_token_unseal(ngx_pool_t *pool, ngx_http_token_seal_t *keys,
 typedef void (*ngx_http_token_reply_pt)(ngx_http_token_command_t *cmd,
     ngx_http_token_resp_t *reply);
 
+/* how a script is called: EVALSHA and its digest, or EVAL and its text */
+
+#define NGX_HTTP_TOKEN_SCRIPT_WORDS  2
+
 struct ngx_http_token_command_s {
     ngx_queue_t                     queue;
     ngx_http_token_reply_pt         handler;
@@ -114,6 +118,8 @@ struct ngx_http_token_command_s {
     ngx_buf_t                       buf;
 
     /* of a script */
+
+    u_char                         *rest;     /* of its text, after these */
 
     ngx_http_token_store_t         *store;
     ngx_http_token_zone_t          *zone;
@@ -168,9 +174,9 @@ struct ngx_http_token_peer_s {
 ngx_http_token_command_t *ngx_http_token_command_create(ngx_str_t *words,
     ngx_uint_t n);
 
-/* The same command with other words in the place of the first n. */
+/* The same call of a script with other words in the place of the first two. */
 ngx_http_token_command_t *ngx_http_token_command_replace(
-    ngx_http_token_command_t *cmd, ngx_str_t *words, ngx_uint_t n);
+    ngx_http_token_command_t *cmd, ngx_str_t *words);
 
 void ngx_http_token_command_free(ngx_http_token_command_t *cmd);
 

@@ -59,6 +59,10 @@ ngx_http_token_command_make(ngx_str_t *words, ngx_uint_t n, ngx_uint_t all,
 
     for (i = 0; i < n; i++) {
         p = ngx_http_token_resp_word(p, &words[i]);
+
+        if (i + 1 == NGX_HTTP_TOKEN_SCRIPT_WORDS) {
+            cmd->rest = p;
+        }
     }
 
     if (rest->len) {
@@ -76,31 +80,16 @@ ngx_http_token_command_make(ngx_str_t *words, ngx_uint_t n, ngx_uint_t all,
 
 ngx_http_token_command_t *
 ngx_http_token_command_replace(ngx_http_token_command_t *cmd,
-    ngx_str_t *words, ngx_uint_t n)
+    ngx_str_t *words)
 {
-    u_char                    *p, *last;
     ngx_str_t                  rest;
-    ngx_uint_t                 i;
     ngx_http_token_command_t  *again;
 
-    last = cmd->buf.last;
+    rest.data = cmd->rest;
+    rest.len = cmd->buf.last - cmd->rest;
 
-    /* a line of the count, and a line of its length before each word */
-
-    p = ngx_strlchr(cmd->buf.start, last, LF) + 1;
-
-    for (i = 0; i < n; i++) {
-        rest.data = p + 1;
-        p = ngx_strlchr(p, last, CR);
-        rest.len = p - rest.data;
-
-        p += 2 + ngx_atoi(rest.data, rest.len) + 2;
-    }
-
-    rest.data = p;
-    rest.len = last - p;
-
-    again = ngx_http_token_command_make(words, n, cmd->nwords, &rest);
+    again = ngx_http_token_command_make(words, NGX_HTTP_TOKEN_SCRIPT_WORDS,
+                                        cmd->nwords, &rest);
     if (again == NULL) {
         return NULL;
     }
