@@ -595,6 +595,18 @@ ngx_http_token_ctx(ngx_http_request_t *r)
 }
 
 
+/*
+ * What may be a token of another location: the parameters, of which the first
+ * is never one, and, with n for their number, the header
+ */
+
+static ngx_inline ngx_http_token_pair_t *
+ngx_http_token_pair(ngx_http_token_request_t *request, ngx_uint_t n)
+{
+    return (n < request->nparams) ? &request->params[n] : &request->bearer;
+}
+
+
 /* whether a request is that of a fetch, and has no client */
 
 static ngx_inline ngx_uint_t

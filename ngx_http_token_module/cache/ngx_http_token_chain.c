@@ -38,8 +38,6 @@ static void ngx_http_token_chain_bound(ngx_http_token_chain_t *chain,
 static void ngx_http_token_chain_fail(ngx_http_token_fetch_t *fetch,
     ngx_uint_t outcome);
 static void ngx_http_token_chain_call(ngx_http_token_fetch_t *fetch);
-static ngx_http_token_pair_t *ngx_http_token_chain_pair(
-    ngx_http_token_chain_t *chain, ngx_uint_t n);
 static ngx_uint_t ngx_http_token_chain_drop(ngx_http_token_fetch_t *fetch);
 
 
@@ -137,7 +135,7 @@ ngx_http_token_chain_next(ngx_http_token_fetch_t *fetch)
 
     for ( /* void */ ; chain->n <= chain->request.nparams; chain->n++) {
 
-        kv = ngx_http_token_chain_pair(chain, chain->n);
+        kv = ngx_http_token_pair(&chain->request, chain->n);
 
         if (kv->token == NULL) {
             continue;
@@ -193,7 +191,7 @@ ngx_http_token_chain_take(ngx_http_token_fetch_t *fetch,
     ngx_http_token_chain_t     *chain = fetch->chain;
     ngx_http_core_loc_conf_t   *clcf;
 
-    kv = ngx_http_token_chain_pair(chain, chain->n);
+    kv = ngx_http_token_pair(&chain->request, chain->n);
 
     clcf = kv->token->tlcf->loc_conf[ngx_http_core_module.ctx_index];
     name = &clcf->name;
@@ -311,16 +309,6 @@ ngx_http_token_chain_call(ngx_http_token_fetch_t *fetch)
 }
 
 
-/* the parameters, of which the first is never a token, and then the header */
-
-static ngx_http_token_pair_t *
-ngx_http_token_chain_pair(ngx_http_token_chain_t *chain, ngx_uint_t n)
-{
-    return (n < chain->request.nparams) ? &chain->request.params[n]
-                                        : &chain->request.bearer;
-}
-
-
 /*
  * The endpoint has refused what was sent: a token from the cache may have been
  * revoked.  Returns 1 if it is to be asked once more.
@@ -343,7 +331,7 @@ ngx_http_token_chain_drop(ngx_http_token_fetch_t *fetch)
             continue;
         }
 
-        cache = &ngx_http_token_chain_pair(chain, i)->token->tlcf->cache;
+        cache = &ngx_http_token_pair(&chain->request, i)->token->tlcf->cache;
 
         another |= ngx_http_token_cache_drop(cache->zone->data, result->digest,
                                              result->serial,

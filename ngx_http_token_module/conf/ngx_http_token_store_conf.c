@@ -40,6 +40,7 @@ static char *ngx_http_token_store_connect_timeout(ngx_conf_t *cf,
     ngx_http_token_store_t *store, ngx_str_t *value);
 static char *ngx_http_token_store_timeout(ngx_conf_t *cf,
     ngx_http_token_store_t *store, ngx_str_t *value);
+static char *ngx_http_token_store_time(ngx_str_t *value, ngx_msec_t *msec);
 static char *ngx_http_token_store_trusted(ngx_conf_t *cf,
     ngx_http_token_store_t *store, ngx_str_t *value);
 static char *ngx_http_token_store_name(ngx_conf_t *cf,
@@ -322,23 +323,20 @@ static char *
 ngx_http_token_store_connect_timeout(ngx_conf_t *cf,
     ngx_http_token_store_t *store, ngx_str_t *value)
 {
-    ngx_int_t  ms;
-
-    ms = ngx_parse_time(value, 0);
-
-    if (ms == NGX_ERROR || ms == 0) {
-        return "takes a time that is not zero";
-    }
-
-    store->connect_timeout = ms;
-
-    return NULL;
+    return ngx_http_token_store_time(value, &store->connect_timeout);
 }
 
 
 static char *
 ngx_http_token_store_timeout(ngx_conf_t *cf, ngx_http_token_store_t *store,
     ngx_str_t *value)
+{
+    return ngx_http_token_store_time(value, &store->timeout);
+}
+
+
+static char *
+ngx_http_token_store_time(ngx_str_t *value, ngx_msec_t *msec)
 {
     ngx_int_t  ms;
 
@@ -348,7 +346,7 @@ ngx_http_token_store_timeout(ngx_conf_t *cf, ngx_http_token_store_t *store,
         return "takes a time that is not zero";
     }
 
-    store->timeout = ms;
+    *msec = ms;
 
     return NULL;
 }

@@ -100,6 +100,13 @@ ngx_int_t ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request);
 
 /*
+ * The request of a token location for a caller: the constant one, or one that
+ * is evaluated, with these inputs.  Returns NULL if it cannot be made.
+ */
+ngx_http_token_request_t *ngx_http_token_make_request(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs);
+
+/*
  * Makes the body of a caller's refresh grant, of a request that has been
  * evaluated.  Returns as ngx_http_token_evaluate() does.
  */

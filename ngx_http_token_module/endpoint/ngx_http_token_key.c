@@ -26,6 +26,8 @@ static ngx_int_t ngx_http_token_key_value(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_value_t *value);
 static ngx_int_t ngx_http_token_key_complex(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_complex_value_t *complex);
+static ngx_int_t ngx_http_token_key_input(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_value_t *value, ngx_http_complex_value_t *complex);
 static u_char *ngx_http_token_key_made(ngx_http_token_request_t *request);
 static ngx_int_t ngx_http_token_key_digest(u_char *digest,
     ngx_http_token_request_t *request, ngx_str_t *extra);
@@ -331,8 +333,6 @@ static ngx_int_t
 ngx_http_token_key_value(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_token_value_t *value)
 {
-    ngx_http_token_input_t  *input;
-
     if (value == NULL || value->complex == NULL) {
         return NGX_OK;
     }
@@ -341,15 +341,7 @@ ngx_http_token_key_value(ngx_http_token_loc_conf_t *tlcf,
         tlcf->file_inputs = 1;
     }
 
-    input = ngx_array_push(tlcf->inputs);
-    if (input == NULL) {
-        return NGX_ERROR;
-    }
-
-    input->value = value;
-    input->complex = NULL;
-
-    return NGX_OK;
+    return ngx_http_token_key_input(tlcf, value, NULL);
 }
 
 
@@ -357,18 +349,26 @@ static ngx_int_t
 ngx_http_token_key_complex(ngx_http_token_loc_conf_t *tlcf,
     ngx_http_complex_value_t *complex)
 {
-    ngx_http_token_input_t  *input;
-
     if (complex == NULL || complex->lengths == NULL) {
         return NGX_OK;
     }
+
+    return ngx_http_token_key_input(tlcf, NULL, complex);
+}
+
+
+static ngx_int_t
+ngx_http_token_key_input(ngx_http_token_loc_conf_t *tlcf,
+    ngx_http_token_value_t *value, ngx_http_complex_value_t *complex)
+{
+    ngx_http_token_input_t  *input;
 
     input = ngx_array_push(tlcf->inputs);
     if (input == NULL) {
         return NGX_ERROR;
     }
 
-    input->value = NULL;
+    input->value = value;
     input->complex = complex;
 
     return NGX_OK;
@@ -556,8 +556,7 @@ ngx_http_token_key_tokens(EVP_MD_CTX *md, ngx_http_token_request_t *request)
     }
 
     for (i = 0; i <= request->nparams; i++) {
-        token = (i < request->nparams) ? request->params[i].token
-                                       : request->bearer.token;
+        token = ngx_http_token_pair(request, i)->token;
 
         if (token
             && EVP_DigestUpdate(md, ngx_http_token_key_made(token),

@@ -162,6 +162,30 @@ ngx_http_token_request_init_body(ngx_conf_t *cf,
 }
 
 
+ngx_http_token_request_t *
+ngx_http_token_make_request(ngx_http_request_t *r,
+    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs)
+{
+    ngx_http_token_request_t  *request;
+
+    if (tlcf->constant && inputs->len == 0) {
+        return &tlcf->request;
+    }
+
+    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
+
+    if (request == NULL
+        || ngx_http_token_evaluate(r, tlcf, request) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    request->inputs = *inputs;
+
+    return request;
+}
+
+
 ngx_int_t
 ngx_http_token_evaluate(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf, ngx_http_token_request_t *request)

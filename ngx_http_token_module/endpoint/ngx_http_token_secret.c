@@ -117,7 +117,7 @@ ngx_http_token_repeats_tokens(ngx_http_token_request_t *request,
     }
 
     for (i = 0; i <= request->nparams; i++) {
-        kv = (i < request->nparams) ? &request->params[i] : &request->bearer;
+        kv = ngx_http_token_pair(request, i);
 
         if (kv->token
             && (ngx_http_token_contains(text, &kv->value)

@@ -14,8 +14,6 @@ static ngx_int_t ngx_http_token_bearer_get(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
 static ngx_int_t ngx_http_token_bearer_get_location(ngx_http_request_t *r,
     ngx_http_token_bearer_t *bearer, ngx_http_token_loc_conf_t *tlcf);
-static ngx_http_token_request_t *ngx_http_token_bearer_request(
-    ngx_http_request_t *r, ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs);
 static void ngx_http_token_bearer_resume(ngx_http_request_t *r,
     ngx_http_token_result_t *result);
 static ngx_int_t ngx_http_token_bearer_apply(ngx_http_request_t *r,
@@ -142,7 +140,7 @@ ngx_http_token_bearer_get_location(ngx_http_request_t *r,
     }
 
     bearer->request = (rc == NGX_OK)
-                      ? ngx_http_token_bearer_request(r, token, &inputs)
+                      ? ngx_http_token_make_request(r, token, &inputs)
                       : NULL;
 
     if (bearer->request == NULL) {
@@ -159,30 +157,6 @@ ngx_http_token_bearer_get_location(ngx_http_request_t *r,
     bearer->result = result;
 
     return ngx_http_token_bearer_apply(r, bearer);
-}
-
-
-static ngx_http_token_request_t *
-ngx_http_token_bearer_request(ngx_http_request_t *r,
-    ngx_http_token_loc_conf_t *tlcf, ngx_str_t *inputs)
-{
-    ngx_http_token_request_t  *request;
-
-    if (tlcf->constant && inputs->len == 0) {
-        return &tlcf->request;
-    }
-
-    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
-
-    if (request == NULL
-        || ngx_http_token_evaluate(r, tlcf, request) != NGX_OK)
-    {
-        return NULL;
-    }
-
-    request->inputs = *inputs;
-
-    return request;
 }
 
 

@@ -103,10 +103,9 @@ static ngx_int_t
 ngx_http_token_serve_location(ngx_http_request_t *r,
     ngx_http_token_loc_conf_t *tlcf)
 {
-    ngx_int_t                  rc;
-    ngx_str_t                  inputs;
-    ngx_http_token_result_t   *result;
-    ngx_http_token_request_t  *request;
+    ngx_int_t                 rc;
+    ngx_str_t                 inputs;
+    ngx_http_token_result_t  *result;
 
     result = ngx_http_token_get_copy(r, tlcf, NULL, &inputs, &rc);
 
@@ -114,26 +113,9 @@ ngx_http_token_serve_location(ngx_http_request_t *r,
         return ngx_http_token_serve_copy(r, result);
     }
 
-    if (rc != NGX_OK) {
-        return ngx_http_token_serve_request(r, NULL);
-    }
-
-    if (tlcf->constant && inputs.len == 0) {
-        return ngx_http_token_serve_request(r, &tlcf->request);
-    }
-
-    request = ngx_palloc(r->pool, sizeof(ngx_http_token_request_t));
-    if (request == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (ngx_http_token_evaluate(r, tlcf, request) != NGX_OK) {
-        return ngx_http_token_serve_request(r, NULL);
-    }
-
-    request->inputs = inputs;
-
-    return ngx_http_token_serve_request(r, request);
+    return ngx_http_token_serve_request(r,
+               (rc == NGX_OK) ? ngx_http_token_make_request(r, tlcf, &inputs)
+                              : NULL);
 }
 
 
