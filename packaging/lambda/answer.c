@@ -26,7 +26,6 @@ static int add_header(cJSON *single, cJSON *multi, const response_t *response,
 static int add_joined(cJSON *single, cJSON *cookies,
     const response_t *response, size_t i);
 static size_t count(const response_t *response, size_t i);
-static int is_own(const char *name);
 static cJSON *header_text(const char *value);
 static int add_body(cJSON *answer, const buffer_t *body);
 
@@ -156,7 +155,7 @@ add_headers(cJSON *answer, const response_t *response, int version)
     }
 
     for (i = 0; i < response->nheaders; i++) {
-        if (is_own(response->headers[i].name)) {
+        if (is_one_of(own_headers, response->headers[i].name)) {
             continue;
         }
 
@@ -258,21 +257,6 @@ count(const response_t *response, size_t i)
     }
 
     return n;
-}
-
-
-static int
-is_own(const char *name)
-{
-    const char  **own;
-
-    for (own = own_headers; *own; own++) {
-        if (strcasecmp(name, *own) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -83,10 +83,14 @@ void buffer_printf(buffer_t *b, const char *format, ...)
 void buffer_free(buffer_t *b);
 int buffer_read_file(buffer_t *b, const char *name);
 
-/* text.c: a token of HTTP; a header's value; UTF-8 without a NUL */
+/*
+ * text.c: a token of HTTP; a header's value; UTF-8 without a NUL; one of names
+ * that end with NULL, in whatever case
+ */
 int is_name(const char *s);
 int is_value(const char *s);
 int is_text(const char *s, size_t len);
+int is_one_of(const char **names, const char *name);
 int decode_base64(const char *s, buffer_t *b);
 void encode_base64(const buffer_t *body, buffer_t *text);
 

@@ -43,7 +43,6 @@ static void add_encoded(buffer_t *b, const char *s);
 static const char *add_headers(const cJSON *event, int version, buffer_t *b);
 static const char *add_header(buffer_t *b, const char *name,
     const cJSON *value);
-static int is_own(const char *name);
 static const char *add_host(const cJSON *event, buffer_t *b);
 static const char *find_host(const cJSON *headers);
 static void add_address(const cJSON *event, int version, buffer_t *b);
@@ -447,7 +446,7 @@ add_header(buffer_t *b, const char *name, const cJSON *value)
         return "a header with a line break or a control character";
     }
 
-    if (is_own(name)) {
+    if (is_one_of(own_headers, name)) {
         return NULL;
     }
 
@@ -457,21 +456,6 @@ add_header(buffer_t *b, const char *name, const cJSON *value)
     buffer_text(b, "\r\n");
 
     return NULL;
-}
-
-
-static int
-is_own(const char *name)
-{
-    const char  **own;
-
-    for (own = own_headers; *own; own++) {
-        if (strcasecmp(name, *own) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

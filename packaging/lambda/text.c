@@ -5,6 +5,7 @@
 
 
 #include <string.h>
+#include <strings.h>
 
 #include "bootstrap.h"
 
@@ -67,6 +68,19 @@ is_text(const char *s, size_t len)
     }
 
     return 1;
+}
+
+
+int
+is_one_of(const char **names, const char *name)
+{
+    for ( /* void */ ; *names; names++) {
+        if (strcasecmp(name, *names) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
