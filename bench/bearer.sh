@@ -13,7 +13,7 @@
 
 set -euo pipefail
 
-# shellcheck source=lib.sh
+# shellcheck source=bench/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 ROUNDS=${1:-9}
@@ -82,33 +82,4 @@ start_proxy plain
 same_answer "${URLS[with]}" "${URLS[plain]}"
 machine
 
-# measure NAME: in a subshell, since both are measured at once.
-measure() (
-    BENCH=$BENCH/$1.load
-    mkdir -p "$BENCH"
-
-    CONNECTIONS=16 load "$SECONDS_EACH" "${URLS[$1]}" "${WORKERS[$1]}"
-    (( FAILED == 0 )) || fail "$FAILED of $REQUESTS requests of $1 failed"
-    us "$COST"
-)
-
-# The first round warms both up.
-for round in $(seq 0 "$ROUNDS"); do
-    measure with > "$BENCH/with.us" &
-    measure plain > "$BENCH/plain.us"
-    wait $!
-    (( round )) || continue
-
-    a=$(< "$BENCH/with.us") b=$(< "$BENCH/plain.us")
-    say "$a" >> "$BENCH/with.all"
-    say "$b" >> "$BENCH/plain.all"
-    say "$(ratio "$a" "$b")" >> "$BENCH/ratios"
-    say "round $round: with a token $a us, plain $b us, $(tail -n 1 "$BENCH/ratios")"
-done
-
-result=$(median < "$BENCH/ratios")
-
-say "with a token: $(median < "$BENCH/with.all") us per request, plain:" \
-    "$(median < "$BENCH/plain.all") us, median of the ratios $result (bar $BAR)"
-awk -v r="$result" -v bar="$BAR" 'BEGIN { exit r > bar }' ||
-    fail "the ratio is above the bar"
+compare with plain "$ROUNDS" "$SECONDS_EACH" "$BAR"

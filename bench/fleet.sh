@@ -23,8 +23,6 @@ prepare perl redis-tools
 # a connection for each simulated machine, here and in the store
 ulimit -S -n 4096 || fail "\"ulimit -n 4096\" is refused"
 
-export TEST_NGINX_BINARY=$NGINX
-export TEST_NGINX_LOAD_MODULES=$SO
 export TEST_NGINX_WORK=$BENCH/work
 
 machine
@@ -35,9 +33,9 @@ say "| machines | all at once, no token: endpoint calls | commands of a machine,
 say "|---|---|---|---|---|---|---|"
 
 for n in "${machines[@]}"; do
-    perl -I "$ROOT/t/lib" "$ROOT/bench/fleet.pl" real "$n" "$seconds"
+    perl_with_tests "$ROOT/bench/fleet.pl" real "$n" "$seconds"
 done
 
 for n in "${simulated[@]}"; do
-    perl -I "$ROOT/t/lib" "$ROOT/bench/fleet.pl" simulated "$n" "$seconds"
+    perl_with_tests "$ROOT/bench/fleet.pl" simulated "$n" "$seconds"
 done

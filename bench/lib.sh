@@ -247,3 +247,50 @@ machine() {
     say "$(nproc --all) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
         "Linux $(uname -r), $("$NGINX" -v 2>&1 | sed 's/nginx version: //')"
 }
+
+
+# perl_with_tests ARG...: perl with the tests' libraries, and the nginx and module of this bench.
+perl_with_tests() {
+    TEST_NGINX_BINARY=$NGINX TEST_NGINX_LOAD_MODULES=$SO \
+        TEST_NGINX_WORK=${TEST_NGINX_WORK:-$BENCH} perl -I "$ROOT/t/lib" "$@"
+}
+
+
+# measure_one NAME SECONDS: microseconds of CPU a request of URLS[NAME], whose
+# worker is WORKERS[NAME]. In a subshell, since two are measured at once.
+measure_one() (
+    BENCH=$BENCH/$1.load
+    mkdir -p "$BENCH"
+
+    CONNECTIONS=16 load "$2" "${URLS[$1]}" "${WORKERS[$1]}"
+    (( FAILED == 0 )) || fail "$FAILED of $REQUESTS requests of $1 failed"
+    us "$COST"
+)
+
+
+# compare A B ROUNDS SECONDS BAR: rounds of so many seconds of load on both at the
+# same time. Fails if the median of their ratios is above BAR.
+compare() {
+    local rounds=$3 seconds=$4 bar=$5 round a b result
+
+    # The first round warms both up.
+    for round in $(seq 0 "$rounds"); do
+        measure_one "$1" "$seconds" > "$BENCH/$1.us" &
+        measure_one "$2" "$seconds" > "$BENCH/$2.us"
+        wait $!
+        (( round )) || continue
+
+        a=$(< "$BENCH/$1.us") b=$(< "$BENCH/$2.us")
+        say "$a" >> "$BENCH/$1.all"
+        say "$b" >> "$BENCH/$2.all"
+        say "$(ratio "$a" "$b")" >> "$BENCH/ratios"
+        say "round $round: $1 $a us, $2 $b us, $(tail -n 1 "$BENCH/ratios")"
+    done
+
+    result=$(median < "$BENCH/ratios")
+
+    say "$1: $(median < "$BENCH/$1.all") us per request, $2:" \
+        "$(median < "$BENCH/$2.all") us, median of the ratios $result (bar $bar)"
+    awk -v r="$result" -v bar="$bar" 'BEGIN { exit r > bar }' ||
+        fail "the ratio is above the bar"
+}

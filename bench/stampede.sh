@@ -22,11 +22,7 @@ ulimit -n $(( callers + 1000 )) || fail "\"ulimit -n $(( callers + 1000 ))\" is 
 machine
 say
 
-export TEST_NGINX_BINARY=$NGINX
-export TEST_NGINX_LOAD_MODULES=$SO
-export TEST_NGINX_WORK=$BENCH
-
-perl -I "$ROOT/t/lib" - "$callers" "${LIMIT:-2000}" << 'END'
+perl_with_tests - "$callers" "${LIMIT:-2000}" << 'END'
 use strict;
 use warnings;
 use Token::Cache;

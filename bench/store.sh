@@ -67,33 +67,4 @@ same_answer "${URLS[with]}" "${URLS[without]}"
 [[ $(redis-cli -p "$store_port" dbsize) == 1 ]] || fail "the store has no token"
 machine
 
-# measure NAME: in a subshell, since both are measured at once.
-measure() (
-    BENCH=$BENCH/$1.load
-    mkdir -p "$BENCH"
-
-    CONNECTIONS=16 load "$SECONDS_EACH" "${URLS[$1]}" "${WORKERS[$1]}"
-    (( FAILED == 0 )) || fail "$FAILED of $REQUESTS requests of $1 failed"
-    us "$COST"
-)
-
-# The first round warms both up.
-for round in $(seq 0 "$ROUNDS"); do
-    measure with > "$BENCH/with.us" &
-    measure without > "$BENCH/without.us"
-    wait $!
-    (( round )) || continue
-
-    a=$(< "$BENCH/with.us") b=$(< "$BENCH/without.us")
-    say "$a" >> "$BENCH/with.all"
-    say "$b" >> "$BENCH/without.all"
-    say "$(ratio "$a" "$b")" >> "$BENCH/ratios"
-    say "round $round: with a store $a us, without $b us, $(tail -n 1 "$BENCH/ratios")"
-done
-
-result=$(median < "$BENCH/ratios")
-
-say "with a store: $(median < "$BENCH/with.all") us per hit, without:" \
-    "$(median < "$BENCH/without.all") us, median of the ratios $result (bar $BAR)"
-awk -v r="$result" -v bar="$BAR" 'BEGIN { exit r > bar }' ||
-    fail "the ratio is above the bar"
+compare with without "$ROUNDS" "$SECONDS_EACH" "$BAR"

@@ -16,8 +16,4 @@ prepare "${PERL_PACKAGES[@]}"
 machine
 say
 
-export TEST_NGINX_BINARY=$NGINX
-export TEST_NGINX_LOAD_MODULES=$SO
-export TEST_NGINX_WORK=$BENCH
-
-perl -I "$ROOT/t/lib" "$ROOT/bench/year.pl"
+perl_with_tests "$ROOT/bench/year.pl"
