@@ -12,9 +12,10 @@ use IPC::Open2 qw(open2);
 use JSON::PP qw(decode_json encode_json);
 use HTTP::Tiny;
 use Token::Client;
+use Token::Jwt qw(public_jwk);
 use Token::Real;
 use Token::Server;
-use Token::Util qw($ROOT need_npm slurp wait_for work_dir);
+use Token::Util qw($ROOT need_npm output_of slurp wait_for work_dir);
 
 need_npm('oidc-provider', 'jose');
 plan(tests => 20);
@@ -23,13 +24,13 @@ my $dir = work_dir();
 my $file = "$dir/assertion";
 my (@stdin, @pids);
 
-make("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $dir/$_.key")
+output_of("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $dir/$_.key")
     for 'first', 'second';
 
 my ($issuer) = start('server', ttl => 4, clients => { workload => {
     token_endpoint_auth_method => 'private_key_jwt',
     token_endpoint_auth_signing_alg => 'ES256',
-    jwks => { keys => [map { jwk($_) } 'first', 'second'] },
+    jwks => { keys => [map { public_jwk("$dir/$_.key", kid => $_, alg => 'ES256') } 'first', 'second'] },
 } });
 my ($first, $platform, $said) = start_platform();
 
@@ -105,26 +106,6 @@ is($claims->{aud}, 'urn:api', '... for the API');
 $nginx->stop('QUIT');
 close $_ for @stdin;
 waitpid $_, 0 for @pids;
-
-
-sub make {
-    my ($command) = @_;
-    my $output = `$command 2>&1`;
-
-    die "$command: $output\n" if $?;
-    return $output;
-}
-
-
-sub jwk {
-    my ($name) = @_;
-    my $jwk = decode_json(make("node -e '"
-        . 'console.log(JSON.stringify(crypto.createPublicKey('
-        . 'fs.readFileSync(process.argv[1])).export({ format: "jwk" })))'
-        . "' $dir/$name.key"));
-
-    return { %$jwk, kid => $name, alg => 'ES256', use => 'sig' };
-}
 
 
 # A program of t/oidc: its first line, its standard input and output.

@@ -11,8 +11,9 @@ use IPC::Open2 qw(open2);
 use JSON::PP qw(decode_json encode_json);
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Token::Cert;
+use Token::Jwt qw(public_jwk);
 use Token::Server;
-use Token::Util qw($ROOT need_npm slurp work_dir);
+use Token::Util qw($ROOT need_npm output_of slurp work_dir);
 
 need_npm('oidc-provider', 'jose');
 plan(tests => 75);
@@ -43,20 +44,20 @@ for my $alg (qw(HS256 HS384 HS512)) {
 for my $name (sort keys %KEYS) {
     my ($how, @algs) = @{ $KEYS{$name} };
 
-    make("openssl genpkey $how -out $dir/$name.key");
+    output_of("openssl genpkey $how -out $dir/$name.key");
     chmod 0600, "$dir/$name.key";
 
     for my $alg (@algs) {
         $clients{$alg} = {
             token_endpoint_auth_method => 'private_key_jwt',
             token_endpoint_auth_signing_alg => $alg,
-            jwks => { keys => [jwk($name, $alg)] },
+            jwks => { keys => [public_jwk("$dir/$name.key", kid => $name, alg => $alg)] },
         };
     }
 }
 
 # another key of the same kind, which no client is known by
-make("openssl genpkey $KEYS{p256}[0] -out $dir/stranger.key");
+output_of("openssl genpkey $KEYS{p256}[0] -out $dir/stranger.key");
 
 my $ca = Token::Cert->authority($dir, 'ca');
 my $server_cert = $ca->issue('server', 'localhost');
@@ -69,7 +70,8 @@ my %mtls = (
         tls_client_auth_subject_dn => 'CN=mtls-client',
         tls_client_certificate_bound_access_tokens => JSON::PP::true },
     self => { token_endpoint_auth_method => 'self_signed_tls_client_auth',
-        jwks => { keys => [jwk('self-signed', 'ES256', x5c($self_signed))] } },
+        jwks => { keys => [public_jwk("$dir/self-signed.key",
+            kid => 'self-signed', alg => 'ES256', x5c => [x5c($self_signed)])] } },
 );
 
 my (@stdin, @pids);
@@ -179,28 +181,6 @@ close $_ for @stdin;
 waitpid $_, 0 for @pids;
 
 
-sub make {
-    my ($command) = @_;
-    my $output = `$command 2>&1`;
-
-    die "$command: $output\n" if $?;
-    return $output;
-}
-
-
-# The public half of a key, as the server wants it.
-sub jwk {
-    my ($name, $alg, @x5c) = @_;
-    my $jwk = decode_json(make("node -e '"
-        . 'console.log(JSON.stringify(crypto.createPublicKey('
-        . 'fs.readFileSync(process.argv[1])).export({ format: "jwk" })))'
-        . "' $dir/$name.key"));
-
-    return { %$jwk, kid => $name, alg => $alg, use => 'sig',
-        @x5c ? (x5c => \@x5c) : () };
-}
-
-
 sub x5c {
     my ($cert) = @_;
 
@@ -276,7 +256,7 @@ sub failed {
 
 sub introspect {
     my ($token) = @_;
-    my $output = make("curl -s --cacert '@{[ $ca->file ]}' "
+    my $output = output_of("curl -s --cacert '@{[ $ca->file ]}' "
         . "--cert '@{[ $client_cert->file ]}' "
         . "--key '@{[ $client_cert->key ]}' "
         . "-d client_id=mtls -d token=$token $https/token/introspection");

@@ -7,6 +7,8 @@ package Token::Jwt;
 #     verified($jwt, 'RS256', $public_key_file)     # or with a directory, too,
 #                                                  # for what openssl is given
 #
+#     public_jwk($key_file, kid => 'a', alg => 'ES256')  # as a server wants it
+#
 #     my $server = Token::Jwt->new(     # a token endpoint for RFC 7523 2.1
 #         key   => $public_key_file,
 #         alg   => 'RS256',
@@ -27,11 +29,23 @@ use IO::Socket::INET;
 use JSON::PP ();
 use MIME::Base64 qw(decode_base64url);
 use POSIX ();
-use Token::Util qw(end_child spew work_dir);
+use Token::Util qw(end_child output_of spew work_dir);
 
-our @EXPORT_OK = qw(decode_jwt verified);
+our @EXPORT_OK = qw(decode_jwt public_jwk verified);
 
 my $json = JSON::PP->new->canonical->utf8;
+
+
+# The public half of a private key, by node.
+sub public_jwk {
+    my ($key, %members) = @_;
+    my $jwk = $json->decode(output_of("node -e '"
+        . 'console.log(JSON.stringify(crypto.createPublicKey('
+        . 'fs.readFileSync(process.argv[1])).export({ format: "jwk" })))'
+        . "' $key"));
+
+    return { %$jwk, use => 'sig', %members };
+}
 
 
 sub decode_jwt {

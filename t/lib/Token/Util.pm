@@ -18,7 +18,8 @@ use Time::HiRes qw(sleep time);
 use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
-    slurp slurp_or_empty spew nginx_since sources source need_npm end_child);
+    slurp slurp_or_empty spew nginx_since sources source need_npm end_child
+    output_of);
 
 our $ROOT;
 
@@ -198,6 +199,16 @@ sub need_npm {
     Test::Builder->new->skip_all("no @missing in t/node_modules: "
         . '"npm ci" has not installed it') if @missing;
     return;
+}
+
+
+# What a command of the shell says; the test dies if it fails.
+sub output_of {
+    my ($command) = @_;
+    my $output = `$command 2>&1`;
+
+    die "$command: $output\n" if $?;
+    return $output;
 }
 
 
