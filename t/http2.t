@@ -83,10 +83,9 @@ $answer = curl('/token', '-I');
 like($answer, qr/^HTTP\/2 200\s.*^content-length: 46\r$/ms, 'HEAD: the headers');
 unlike($answer, qr/access_token/, 'HEAD: no body');
 
-like(curl('/token', '-d', 'a=b'), qr/^\{"access_token":"AT-3"/, 'POST: the token');
-
 # late, since curl 7.88 takes an answer before the end of a body for an error
-$endpoint->next({ delay => 0.5 });
+$endpoint->next({ delay => 0.5 }, { delay => 0.5 });
+like(curl('/token', '-d', 'a=b'), qr/^\{"access_token":"AT-3"/, 'POST: the token');
 like(curl('/token', '-d', 'x' x 60000), qr/^\{"access_token":"AT-4"/, 'POST with a large body: the token');
 
 like(curl('/token', '-H', 'Accept-Encoding: gzip', '-i'), qr/^content-encoding: gzip\r$/m, 'gzip');
