@@ -119,8 +119,11 @@ async function withoutCors(page, url) {
   const home = page.url();
 
   for (const tag of ['img', 'script', 'a', 'form']) {
+    const leaves = tag === 'a' || tag === 'form';
     const response = Promise.race([page.waitForResponse(url),
       page.waitForEvent('requestfailed')]);
+    // A navigation that has not ended would interrupt the one back home.
+    const left = leaves && page.waitForURL(url);
 
     await page.evaluate(([name, to]) => {
       const element = document.createElement(name);
@@ -133,7 +136,8 @@ async function withoutCors(page, url) {
     }, [tag, url]);
 
     found.push((await response).status?.() ?? 'blocked');
-    if (tag === 'a' || tag === 'form') await page.goto(home);
+    await left;
+    if (leaves) await page.goto(home);
   }
 
   return found;
