@@ -140,7 +140,7 @@ ngx_http_token_zone_share(ngx_shm_zone_t *shm_zone)
 {
     size_t                      size, line;
     u_char                     *p;
-    ngx_uint_t                  nhits, nslots;
+    ngx_uint_t                  n, nhits, nslots;
     ngx_core_conf_t            *ccf;
     ngx_http_token_zone_t      *zone;
     ngx_http_token_unlocked_t  *shared;
@@ -152,10 +152,16 @@ ngx_http_token_zone_share(ngx_shm_zone_t *shm_zone)
     ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
                                            ngx_core_module);
 
-    /* more workers than that count in the same places, and lose nothing */
+    /*
+     * The zone outlives this configuration, and the next one may have a worker
+     * for each core.  More workers than that count in the same places, and lose
+     * nothing.
+     */
+
+    n = ngx_max(ccf->worker_processes, ngx_ncpu);
 
     for (nhits = 1;
-         nhits < (ngx_uint_t) ccf->worker_processes
+         nhits < n
          && 2 * nhits * sizeof(ngx_http_token_hits_t) <= size / 32;
          nhits *= 2)
     { /* void */ }
