@@ -109,7 +109,7 @@ say
 say '| load | requests | failed | p99, ms | p99.9, ms | slowest, ms | endpoint calls |'
 say '|---|---|---|---|---|---|---|'
 measure lasting "$(( seconds / 4 ))" "$(( seconds / 4 )) s, no renewal"
-measure renewed "$seconds" "$seconds s, a lifetime of $lifetime s"
+measure renewed "$seconds" "$seconds s, tokens with a lifetime of $lifetime s"
 
 # A client that knows when to ask again on a new connection, RFC 9112 9.3.1.
 : > "$BENCH/calls"
@@ -134,11 +134,11 @@ perl -I "$ROOT/t/lib" -MToken::Client -e '
     }
 ' "$port" "$nginx" "$reload_seconds" > "$BENCH/reload"
 
-what=('connections that are kept' 'a connection each')
+what=('connections that are kept' 'a new connection for each request')
 number=0
 
 while read -r requests failed p99 p999 slowest; do
-    say "| $reload_seconds s, a reload each second, ${what[number++]} | $requests |" \
+    say "| $reload_seconds s, a reload every second, ${what[number++]} | $requests |" \
         "$failed | $p99 | $p999 | $slowest | $(calls renewed) |"
 done < "$BENCH/reload"
 

@@ -130,7 +130,7 @@ done
 machine
 say "Medians of $rounds rounds of $seconds s, one worker each."
 say
-say '| who | CPU time per request, microseconds | of the module | requests/s |'
+say '| who | CPU time per request, microseconds | compared with the module | requests/s |'
 say '|---|---|---|---|'
 
 module=$(median < "$BENCH/cost.0")

@@ -126,7 +126,7 @@ nginx=$NGINX
 
 machine
 say
-say '| workers | instructions | of one worker | µs of CPU |'
+say '| workers | instructions | compared with one worker | µs of CPU |'
 say '|---|---|---|---|'
 
 for n in 1 2 4 8; do
