@@ -5,7 +5,7 @@
 # endpoint, a request to an API with a cached token beside one with the same
 # header as a constant, and a hit of a location for many tenants beside one whose
 # token request is constant. Fails if a hit is above HIT (1.05), an uncached token
-# above MISS (1.30), with connections to the endpoint that are kept, a request to
+# above MISS (1.46), with connections to the endpoint that are kept, a request to
 # an API above BEARER (1.04), or a tenant's hit above TENANT (1.30).
 #
 #     bench/instructions.sh [REQUESTS]
@@ -218,7 +218,7 @@ say '| | with the module | without | ratio | at most |'
 say '|---|---|---|---|---|'
 row 'hit, beside `return 200`' hit return "${HIT:-1.05}"
 row "a tenant's hit, beside one of a constant request" tenant hit "${TENANT:-1.30}"
-row 'uncached token, beside `proxy_pass`, connections kept' token_kept proxy_kept "${MISS:-1.30}"
+row 'uncached token, beside `proxy_pass`, connections kept' token_kept proxy_kept "${MISS:-1.46}"
 row '..., a new connection each' token_new proxy_new
 row 'bearer, beside a constant header, connections kept' bearer_kept header_kept \
     "${BEARER:-1.04}"
