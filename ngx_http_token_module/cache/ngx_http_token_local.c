@@ -409,7 +409,13 @@ ngx_http_token_local_set(ngx_http_token_request_t *request, u_char *digest,
     seen = &copies->seen[hash % NGX_HTTP_TOKEN_COPIES];
 
     if (*seen != hash) {
-        *seen = hash;
+
+        /* of those that come in turns to one place, one stays now and then */
+
+        if (*seen == 0 || (ngx_random() & 1)) {
+            *seen = hash;
+        }
+
         return;
     }
 
