@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 60;
+use Test::More tests => 61;
 use JSON::PP qw(decode_json);
 use List::Util qw(min);
 use Time::HiRes qw(sleep time);
@@ -237,6 +237,36 @@ END
 
     is(ask($nginx, map { ("/large?key=$_") x 3 } 4900 .. 5000), 303,
         '... and all are served');
+}
+
+
+# Tenants that come one after the other, again and again: some of them share
+# the place where a worker notes whom it has seen.
+{
+    my $endpoint = Token::Endpoint->new;
+
+    my $nginx = Token::Server->new(
+        log_level => 'info',
+        http => zone() . "access_log off;\nkeepalive_requests 1000000;\n",
+        server => location('tenant', $endpoint->url, 'token_proxy_param scope $arg_key'),
+    )->start;
+
+    my @tenants = map { "/tenant?key=$_" } 1 .. 300;
+    my ($pid) = $nginx->workers;
+
+    ask($nginx, @tenants) for 1 .. 40;
+
+    my $unlock = hold_lock($nginx);
+
+    # a worker that waits for the lock is not woken by a word in memory
+    local $SIG{ALRM} = sub { kill KILL => $pid };
+
+    alarm 10;
+    my $got = ask($nginx, @tenants);
+    alarm 0;
+    $unlock->();
+
+    is($got, 300, 'the zone is locked, and 300 tenants come in turns: all are hits');
 }
 
 

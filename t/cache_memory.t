@@ -5,8 +5,9 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 17;
+use Test::More tests => 18;
 use IO::Socket::INET;
+use JSON::PP qw(decode_json);
 use Time::HiRes qw(time);
 use Token::Cache;
 use Token::Server;
@@ -52,6 +53,7 @@ END
         location('small', 'http://endpoint/small', 'token_proxy_cache small'),
         location('large', 'http://endpoint/large', 'token_proxy_cache small'),
         'location = /status { stub_status; }',
+        'location = /token_status { token_proxy_status; }',
     ),
 )->start;
 
@@ -112,6 +114,17 @@ is_deeply([$nginx->error_log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*$/mg],
     }
 
     is($hits, 20, 'a token that is asked for stays, while 2000 come and go');
+}
+
+# so do 400 of the 700 that there is room for
+{
+    pipelined(400_001 .. 400_400) for 1 .. 10;
+
+    my $before = misses();
+
+    pipelined(500_000 + $_, 400_001 .. 400_400) for 1 .. 100;
+
+    is(misses() - $before, 100, '400 stay, while 100 come');
 }
 
 # a token for which the zone is too small
@@ -192,6 +205,14 @@ sub pipelined {
     }
 
     return $got;
+}
+
+
+sub misses {
+    my $zone = decode_json($nginx->get('/token_status')->{content})->{zones}{tokens};
+    my ($endpoint) = values %{ $zone->{endpoints} };
+
+    return $endpoint->{misses};
 }
 
 

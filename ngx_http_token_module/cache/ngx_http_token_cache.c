@@ -21,7 +21,8 @@ static void ngx_http_token_cache_act_locked(ngx_http_token_zone_t *zone,
     ngx_http_token_lookup_t *lookup);
 static ngx_http_token_stored_t *ngx_http_token_cache_read_locked(
     ngx_http_request_t *r, ngx_http_token_zone_t *zone,
-    ngx_http_token_node_t *tn, ngx_http_token_lookup_t *lookup);
+    ngx_http_token_shctx_t *sh, ngx_http_token_node_t *tn,
+    ngx_http_token_lookup_t *lookup);
 static ngx_int_t ngx_http_token_cache_serve(ngx_http_request_t *r,
     ngx_http_token_request_t *request, u_char *digest,
     ngx_http_token_stored_t *stored, ngx_http_token_lookup_t *lookup);
@@ -67,7 +68,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
     ngx_http_token_stats_lookup(&sh->endpoints[tn->endpoint], lookup, waiting);
 
     if (lookup->todo == NGX_HTTP_TOKEN_DO_SERVE) {
-        stored = ngx_http_token_cache_read_locked(r, zone, tn, lookup);
+        stored = ngx_http_token_cache_read_locked(r, zone, sh, tn,
+                                                  lookup);
     }
 
     ngx_http_token_zone_unlock(zone, sh);
@@ -88,8 +90,8 @@ ngx_http_token_cache_lookup(ngx_http_request_t *r,
 
 static ngx_http_token_stored_t *
 ngx_http_token_cache_read_locked(ngx_http_request_t *r,
-    ngx_http_token_zone_t *zone, ngx_http_token_node_t *tn,
-    ngx_http_token_lookup_t *lookup)
+    ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
+    ngx_http_token_node_t *tn, ngx_http_token_lookup_t *lookup)
 {
     ngx_http_token_slot_t    *slot;
     ngx_http_token_stored_t  *stored;
@@ -97,6 +99,8 @@ ngx_http_token_cache_read_locked(ngx_http_request_t *r,
     slot = ngx_http_token_zone_slot(zone, tn->digest);
 
     lookup->changed = slot->generation;
+    lookup->touch = zone->unlocked->evictions + 1
+                    + sh->entries / NGX_HTTP_TOKEN_TOUCH;
     lookup->endpoint = tn->endpoint;
 
     stored = ngx_palloc(r->pool, tn->stored->size);

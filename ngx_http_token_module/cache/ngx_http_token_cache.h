@@ -46,6 +46,13 @@ typedef int64_t  ngx_http_token_time_t;
 #define NGX_HTTP_TOKEN_WARM_SPREAD   2000
 #define NGX_HTTP_TOKEN_WARM_EVERY    5000
 
+/*
+ * A hit without the lock does not move its entry in the order of last use: one
+ * with the lock does so after evictions of one in so many entries.
+ */
+
+#define NGX_HTTP_TOKEN_TOUCH         16
+
 /* so long an API may not know a new token yet, in milliseconds */
 
 #define NGX_HTTP_TOKEN_RECENT        60000
@@ -195,7 +202,6 @@ typedef struct {
 
 typedef struct {
     ngx_atomic_t                    generation;
-    ngx_atomic_t                    used;      /* since an eviction looked */
 } ngx_http_token_slot_t;
 
 
@@ -214,6 +220,7 @@ typedef struct {
 #define NGX_HTTP_TOKEN_CACHE_LINE  128
 
 typedef struct {
+    ngx_atomic_t                    evictions; /* changed under the lock */
     ngx_uint_t                      nhits;
     ngx_uint_t                      nslots;
     ngx_http_token_hits_t          *hits;
@@ -274,6 +281,7 @@ typedef struct {
     /* to serve: what a copy of the value needs */
 
     ngx_uint_t                      changed;     /* generation of the slot */
+    ngx_uint_t                      touch;       /* evictions until then */
     ngx_uint_t                      endpoint;
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           renew_at;

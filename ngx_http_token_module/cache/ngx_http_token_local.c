@@ -46,6 +46,7 @@ struct ngx_http_token_copy_s {
 
     ngx_http_token_slot_t          *slot;
     ngx_uint_t                      changed;   /* generation of the slot */
+    ngx_uint_t                      touch;     /* evictions until then */
     ngx_http_token_time_t           expires;
     ngx_http_token_time_t           lead;      /* of the wall clock */
     ngx_http_token_time_t           until;     /* when it is to be renewed */
@@ -190,9 +191,10 @@ ngx_http_token_copy_get(ngx_http_request_t *r, ngx_http_token_zone_t *zone,
     now = ngx_http_token_now();
 
     /*
-     * The generation is volatile, and the only thing that is read of the shared
-     * memory: nothing else has to be ordered with it.  Who has changed it has
-     * used a full barrier, and who has heard of the change comes later.
+     * The generation is volatile, and the only thing in shared memory of which
+     * it depends whether the copy is good: nothing else has to be ordered with
+     * it.  Who has changed it has used a full barrier, and who has heard of the
+     * change comes later.
      */
 
     if (copy->slot->generation != copy->changed || copy->expires <= now
@@ -202,17 +204,15 @@ ngx_http_token_copy_get(ngx_http_request_t *r, ngx_http_token_zone_t *zone,
         return NULL;
     }
 
-    if (copy->until <= now) {
+    /* a lookup after many evictions makes the entry the youngest again */
+
+    if (copy->until <= now
+        || (ngx_int_t) (zone->unlocked->evictions - copy->touch) >= 0)
+    {
         return NULL;
     }
 
     (void) ngx_atomic_fetch_add(&copies->hits->hits[copy->endpoint], 1);
-
-    /* the order of last use: read each time, written after an eviction only */
-
-    if (copy->slot->used == 0) {
-        copy->slot->used = 1;
-    }
 
     copy->used = 1;
 
@@ -408,15 +408,20 @@ ngx_http_token_local_set(ngx_http_token_request_t *request, u_char *digest,
 
     seen = &copies->seen[hash % NGX_HTTP_TOKEN_COPIES];
 
-    if (*seen != hash) {
-        *seen = hash;
-        return;
-    }
-
     copy = ngx_http_token_copy_find(copies, tlcf, lookup->scheme, inputs, hash);
 
     if (copy) {
         ngx_http_token_copy_free(copies, copy);
+
+    } else if (*seen != hash) {
+
+        /* of those that come in turns to one place, one stays now and then */
+
+        if (*seen == 0 || (ngx_random() & 1)) {
+            *seen = hash;
+        }
+
+        return;
     }
 
     copy = ngx_http_token_copy_create(request, digest, lookup);
@@ -479,6 +484,7 @@ ngx_http_token_copy_create(ngx_http_token_request_t *request, u_char *digest,
 
     copy->slot = ngx_http_token_zone_slot(zone, digest);
     copy->changed = lookup->changed;
+    copy->touch = lookup->touch;
     copy->expires = lookup->expires;
     copy->lead = lookup->lead;
     copy->until = ngx_min(lookup->expires, lookup->renew_at);

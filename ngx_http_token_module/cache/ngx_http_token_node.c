@@ -169,45 +169,30 @@ ngx_http_token_node_alloc_stored(ngx_http_token_zone_t *zone,
 /*
  * The entry that was not used for the longest time goes; one that is being
  * fetched goes only if there is no other, and what it has beside its token goes
- * first.  A worker that has served a copy has not moved the entry: it has set a
- * mark, for which the entry is moved now.
+ * first.
  */
 
 static ngx_uint_t
 ngx_http_token_evict(ngx_http_token_zone_t *zone, ngx_http_token_shctx_t *sh,
     ngx_http_token_node_t *keep)
 {
-    ngx_uint_t              n, moved;
-    ngx_queue_t            *q, *prev;
+    ngx_uint_t              n;
+    ngx_queue_t            *q;
     ngx_http_token_node_t  *tn, *last;
-    ngx_http_token_slot_t  *slot;
     ngx_http_token_time_t   now;
 
     now = ngx_http_token_now();
 
     n = 0;
-    moved = 0;
     last = NULL;
 
     for (q = ngx_queue_last(&sh->queue);
          q != ngx_queue_sentinel(&sh->queue) && n < 32;
-         q = prev)
+         q = ngx_queue_prev(q))
     {
-        prev = ngx_queue_prev(q);
+        n++;
 
         tn = ngx_queue_data(q, ngx_http_token_node_t, queue);
-
-        slot = ngx_http_token_zone_slot(zone, tn->digest);
-
-        if (slot->used && moved < 32) {
-            slot->used = 0;
-            moved++;
-
-            ngx_http_token_node_used(sh, tn);
-            continue;
-        }
-
-        n++;
 
         if (keep && tn == keep) {
             continue;
@@ -250,6 +235,7 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
 
     sh->entries--;
     sh->evictions++;
+    zone->unlocked->evictions++;
 }
 
 
