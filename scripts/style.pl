@@ -2,7 +2,7 @@
 #
 # What of nginx's style can be checked line by line, in the files that are
 # named: 80 columns, blanks, comments, keywords, aligned declarations, lower-case
-# log messages.
+# log messages, functions of 80 lines.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ die "no files\n" if !@ARGV;
 for my $file (@ARGV) {
     open my $in, '<', $file or die "$file: $!\n";
     my @lines = <$in>;
-    my @block;
+    my (@block, $function);
 
     chomp @lines;
     complain($file, 0, 'does not begin with an empty line') if $lines[0] ne '';
@@ -33,6 +33,15 @@ for my $file (@ARGV) {
         complain($file, $n, 'compares a constant first') if $line =~ /\b(?:NULL|NGX_OK|NGX_ERROR) [!=]= /;
         complain($file, $n, 'has a cast without a blank')
             if $line =~ /\((?:u_char|char|void|ngx_\w+_t) \*+\)\w/;
+
+        # from the line of its name, without that of its type
+        $function = $n if $line =~ /^\w+\(/;
+
+        if ($line eq '}' && defined $function) {
+            complain($file, $function, 'begins a function of more than 80 lines')
+                if $n - $function >= 80;
+            undef $function;
+        }
 
         # log messages begin in lower case, but for names
         if ($line =~ /ngx_(?:conf_)?log_error\(/) {

@@ -43,7 +43,7 @@ variant_flags() {
 # wrote, where nginx does no more than in the others, and those that hold nginx to
 # the clients' own time limits: it is several times slower here, and "fuzz
 # callers" asks it the same. Nor those that do not ask nginx.
-NOT_IN_VARIANTS='browser|compiles|/run\.t|callers|clients|lambda|load_http2|e2e_[dg]|e2e_oauth2|e2e_client_assertion|kubernetes|providers'
+NOT_IN_VARIANTS='browser|compiles|/lint|/run\.t|callers|clients|lambda|load_http2|e2e_[dg]|e2e_oauth2|e2e_client_assertion|kubernetes|providers'
 
 
 variant_tests() {

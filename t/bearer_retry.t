@@ -196,7 +196,7 @@ for my $version ('1.0', '1.1') {
 
             my @tokens = map { /^Authorization: Bearer (\S+)\r$/m } @requests;
 
-            isnt($tokens[0], $tokens[1], '... and another token');
+            is(scalar(keys %{ { map { $_ => 1 } @tokens } }), 2, '... and another token');
         }
 
         # the token is refused twice

@@ -82,7 +82,7 @@ ok((wait_for { $warm->calls == 1 } 5), 'a token is fetched at the start');
     my $second = seen('/a?key=forward');
 
     is($second->[0], 'HIT', '... and the next one is used');
-    isnt($second->[1], token($first), '... another');
+    isnt($second->[1] // token($first), token($first), '... another');
     cmp_ok(left('/a?key=forward'), '>', 3500, '... for its whole time');
 
     $clock->set(0);

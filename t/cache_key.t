@@ -124,7 +124,7 @@ for my $name (qw(again fields methods times default_grant spelt_out header
     is(token($response), $same, 'a location of another server shares the token');
 }
 
-isnt(token($nginx->get('/other_zone')), $same, 'another zone is another cache');
+another($nginx->get('/other_zone'), $same, 'another zone is another cache');
 
 
 # variables
@@ -143,13 +143,13 @@ isnt(token($nginx->get('/other_zone')), $same, 'another zone is another cache');
 
         is($response->{status}, 200, "\$arg_$part: status");
         is(status($response), 'MISS', "\$arg_$part with another value");
-        isnt(token($response), $first, "\$arg_$part: another token");
+        another($response, $first, "\$arg_$part: another token");
     }
 
     is($endpoint->calls - $calls, 6, 'a call for each');
 
     # a caller cannot move what belongs to one part to the next
-    isnt(token($nginx->get('/variable?path=token&id=1&secret=1&scope=11&key=')),
+    another($nginx->get('/variable?path=token&id=1&secret=1&scope=11&key='),
         $first, 'scope 11 and no key is not scope 1 and key 1');
 }
 

@@ -88,7 +88,7 @@ for my $name (qw(never none)) {
 }
 
 
-# a refresh delays nobody: not its caller, not his next request
+# a refresh delays nobody: not its caller, not the caller's next request
 {
     $endpoint->answer(expires_in => 6);
     $endpoint->reset;
@@ -116,7 +116,7 @@ for my $name (qw(never none)) {
         'while a refresh runs, callers get the current token');
     is(scalar(grep { $_ eq 'HIT' } @statuses), 20, '... as a hit');
     cmp_ok(max(@took), '<', $AT_ONCE,
-        '... the one who caused it and his next requests are not held up');
+        '... the one that caused it and its next requests are not held up');
     note(sprintf 'the slowest took %.1f ms', 1000 * max(@took));
 
     ok(wait_for { $endpoint->calls == 2 }, '... one refresh is under way');
@@ -197,7 +197,7 @@ for my $name (qw(never none)) {
 }
 
 
-# who leaves does not end the refresh that he caused
+# a caller that leaves does not end the refresh that it caused
 {
     $endpoint->answer(expires_in => 4);
     $endpoint->reset;

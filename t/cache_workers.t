@@ -122,7 +122,7 @@ my $nginx = Token::Server->new(
 
     $client->leave($client->send('/token?key=alone'));
     ok(wait_for { status($nginx->get('/token?key=alone')) =~ /HIT|WAIT/ },
-        'the only caller leaves: his token is kept');
+        'the only caller leaves: its token is kept');
     is($endpoint->calls, 2, '... without another call');
 }
 
@@ -343,7 +343,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
     ok(wait_for { $nginx->error_log =~
         /\[alert\].*a worker died while it changed a token cache, which is emptied/ },
         '... and the log tells');
-    isnt(token($nginx->get('/beside')), $before,
+    another($nginx->get('/beside'), $before,
         '... no worker serves what it has of the zone before');
     is_deeply([grep { !/^(?:closed|cut off)/ } keys %{ $result->{why} }], [],
         'only those of that worker lost their connection')
@@ -417,7 +417,7 @@ sub fetcher {
 
 
 # Watches the zone's lock, its first word, which holds the pid of who has it.
-# That one is stopped, and killed if he has not let go until then.
+# That one is stopped, and killed if it has not let go until then.
 sub kill_holder {
     my ($seconds) = @_;
     my $end = time + $seconds;

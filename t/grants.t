@@ -111,7 +111,7 @@ for my $location ('exchange', 'exchange_cached') {
     }
 
     is_deeply(\%got, { map { $_ => { "<$_>" => $_ eq 'carol' ? 2 : 3 } }
-        qw(alice bob carol) }, "$location: each gets a token of his own");
+        qw(alice bob carol) }, "$location: each gets a token of its own");
 }
 
 # Subjects of which one is the beginning of another, or that look like more
@@ -146,7 +146,7 @@ for my $location ('exchange_slow', 'exchange_slow_cached') {
     my @wrong = grep { answer($sockets[$_]) ne "<$subjects[$_]>" }
         0 .. $#subjects;
 
-    is("@wrong", '', "$location: 60 at once, each gets a token of his own");
+    is("@wrong", '', "$location: 60 at once, each gets a token of its own");
 
     next unless $location =~ /cached/;
 

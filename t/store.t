@@ -130,9 +130,10 @@ sub scripts { return $store->calls('evalsha') + $store->calls('eval') }
 
     sleep 1.1;
 
-    my $new = token($fleet->get(0, '/token?key=bypass&new=1'));
+    my $renewed = $fleet->get(0, '/token?key=bypass&new=1');
+    my $new = token($renewed);
 
-    isnt($new, $first, '... a bypass gets another one');
+    another($renewed, $first, '... a bypass gets another one');
     is($endpoint->calls, 2, '... by a call');
 
     sleep 1.1;

@@ -138,7 +138,7 @@ my $nginx = server();
     is(token($nginx->get('/tenant?a=one')), 'AT-91', 'the first request varies');
     is(token($nginx->get('/tenant?a=two')), 'AT-92', '... another tenant, another token');
     is(status($nginx->get('/tenant?a=one')), 'HIT', '... and each');
-    is(status($nginx->get('/tenant?a=two')), 'HIT', '... has his own');
+    is(status($nginx->get('/tenant?a=two')), 'HIT', '... has its own');
     is_deeply([map { /scope=([^&]*)/ } $sts->requests], ['one', 'two'],
         '... as the first endpoint has been told');
 

@@ -22,6 +22,8 @@ static char *ngx_http_token_check_not_zero(ngx_conf_t *cf, void *post,
     void *data);
 static char *ngx_http_token_check_not_zero_time(ngx_conf_t *cf, void *post,
     void *data);
+static ssize_t ngx_http_token_zone_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_str_t *name);
 static ssize_t ngx_http_token_parse_zone(ngx_str_t *value, ngx_str_t *name);
 
 
@@ -328,7 +330,7 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_token_main_conf_t *tmcf = conf;
 
-    ssize_t                 size, min;
+    ssize_t                 size;
     ngx_str_t              *value, name;
     ngx_shm_zone_t         *shm_zone, **zones;
     ngx_pool_cleanup_t     *cln;
@@ -343,29 +345,8 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    size = ngx_http_token_parse_zone(&value[1], &name);
-
+    size = ngx_http_token_zone_size(cf, cmd, &name);
     if (size == NGX_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\" in \"%V\", "
-                           "it takes zone=name:size", &value[1], &cmd->name);
-        return NGX_CONF_ERROR;
-    }
-
-    min = NGX_HTTP_TOKEN_MIN_PAGES * ngx_pagesize;
-
-    if (size < min) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" of \"%V\" is too small, "
-                           "the minimum is %zk", &name, &cmd->name,
-                           min / 1024);
-        return NGX_CONF_ERROR;
-    }
-
-    if ((int64_t) size > NGX_HTTP_TOKEN_MAX_ZONE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" of \"%V\" is too large, "
-                           "the maximum is 32768m", &name, &cmd->name);
         return NGX_CONF_ERROR;
     }
 
@@ -408,6 +389,44 @@ ngx_http_token_set_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_token_has_zones = 1;
 
     return NGX_CONF_OK;
+}
+
+
+static ssize_t
+ngx_http_token_zone_size(ngx_conf_t *cf, ngx_command_t *cmd, ngx_str_t *name)
+{
+    ssize_t     size, min;
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    size = ngx_http_token_parse_zone(&value[1], name);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"%V\", "
+                           "it takes zone=name:size", &value[1], &cmd->name);
+        return NGX_ERROR;
+    }
+
+    min = NGX_HTTP_TOKEN_MIN_PAGES * ngx_pagesize;
+
+    if (size < min) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" of \"%V\" is too small, "
+                           "the minimum is %zk", name, &cmd->name,
+                           min / 1024);
+        return NGX_ERROR;
+    }
+
+    if ((int64_t) size > NGX_HTTP_TOKEN_MAX_ZONE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" of \"%V\" is too large, "
+                           "the maximum is 32768m", name, &cmd->name);
+        return NGX_ERROR;
+    }
+
+    return size;
 }
 
 

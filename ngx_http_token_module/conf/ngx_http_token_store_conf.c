@@ -49,6 +49,10 @@ static char *ngx_http_token_store_resolve(ngx_conf_t *cf,
     ngx_http_token_store_t *store);
 static char *ngx_http_token_store_ssl(ngx_conf_t *cf,
     ngx_http_token_store_t *store);
+#if (NGX_HTTP_SSL)
+static char *ngx_http_token_store_ssl_name(ngx_conf_t *cf,
+    ngx_http_token_store_t *store);
+#endif
 
 
 static ngx_http_token_store_param_t  ngx_http_token_store_all_params[] = {
@@ -509,43 +513,17 @@ ngx_http_token_store_ssl(ngx_conf_t *cf, ngx_http_token_store_t *store)
 {
 #if (NGX_HTTP_SSL)
 
-    char                   *rv;
-    u_char                 *p;
-    ngx_str_t               trusted;
-    ngx_pool_cleanup_t     *cln;
-    ngx_http_token_host_t  *host;
+    char                *rv;
+    ngx_str_t            trusted;
+    ngx_pool_cleanup_t  *cln;
 
     if (!store->tls) {
         return NGX_CONF_OK;
     }
 
-    host = store->hosts.elts;
-
-    if (store->ssl_name.len == 0) {
-
-        /* nginx compares certificates with names only */
-
-        if (host[0].host.data[0] == '['
-            || ngx_inet_addr(host[0].host.data, host[0].host.len)
-               != INADDR_NONE)
-        {
-            ngx_http_token_log(NGX_LOG_EMERG, cf, &store->pos, 0,
-                               "\"token_proxy_cache_store\" \"%V\" has no host "
-                               "name to verify its certificate by, use a name "
-                               "or \"name=\"", &store->shown);
-            return NGX_CONF_ERROR;
-        }
-
-        store->ssl_name = host[0].host;
-    }
-
-    p = ngx_pnalloc(cf->pool, store->ssl_name.len + 1);
-    if (p == NULL) {
+    if (ngx_http_token_store_ssl_name(cf, store) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
-
-    *ngx_cpymem(p, store->ssl_name.data, store->ssl_name.len) = '\0';
-    store->ssl_name.data = p;
 
     trusted = store->trusted;
 
@@ -590,3 +568,47 @@ ngx_http_token_store_ssl(ngx_conf_t *cf, ngx_http_token_store_t *store)
 
     return NGX_CONF_OK;
 }
+
+
+#if (NGX_HTTP_SSL)
+
+/* the name that the certificate must have, with a NUL behind it */
+
+static char *
+ngx_http_token_store_ssl_name(ngx_conf_t *cf, ngx_http_token_store_t *store)
+{
+    u_char                 *p;
+    ngx_http_token_host_t  *host;
+
+    if (store->ssl_name.len == 0) {
+
+        /* nginx compares certificates with names only */
+
+        host = store->hosts.elts;
+
+        if (host[0].host.data[0] == '['
+            || ngx_inet_addr(host[0].host.data, host[0].host.len)
+               != INADDR_NONE)
+        {
+            ngx_http_token_log(NGX_LOG_EMERG, cf, &store->pos, 0,
+                               "\"token_proxy_cache_store\" \"%V\" has no host "
+                               "name to verify its certificate by, use a name "
+                               "or \"name=\"", &store->shown);
+            return NGX_CONF_ERROR;
+        }
+
+        store->ssl_name = host[0].host;
+    }
+
+    p = ngx_pnalloc(cf->pool, store->ssl_name.len + 1);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *ngx_cpymem(p, store->ssl_name.data, store->ssl_name.len) = '\0';
+    store->ssl_name.data = p;
+
+    return NGX_CONF_OK;
+}
+
+#endif

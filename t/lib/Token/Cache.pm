@@ -9,6 +9,7 @@ package Token::Cache;
 #     token($response);     # its access_token
 #     status($response);    # its $token_proxy_cache_status
 #     member($response, 'expires_in');
+#     another($response, $token, $name);       # a test: it has another token
 #     no_secrets($nginx);   # a test: the debug log holds no secret, no token
 #     shared_memory($pid);  # ([address, bytes], ...): the zones, in a worker
 
@@ -20,7 +21,8 @@ use JSON::PP qw(decode_json);
 use Test::Builder;
 use Token::Util qw(slurp);
 
-our @EXPORT = qw(zone location token status member no_secrets shared_memory);
+our @EXPORT = qw(zone location token status member another
+    no_secrets shared_memory);
 
 
 # The http level: a zone, credentials, and what the answers tell the test.
@@ -63,6 +65,17 @@ sub member {
 
 sub token { member($_[0], 'access_token') }
 sub status { $_[0]{headers}{'x-cache'} }
+
+
+# A test: the response has a token, which is not the one before.
+sub another {
+    my ($response, $before, $name) = @_;
+    my $token = token($response);
+    my $test = Test::Builder->new;
+
+    return $test->ok(defined $token && defined $before && $token ne $before, $name)
+        || $test->diag("after ", $before // 'no token', ": $response->{content}");
+}
 
 
 sub no_secrets {
