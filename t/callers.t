@@ -10,14 +10,17 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use Token::Backend;
 use Token::Callers;
+use Token::Fleet;
 use Token::Loop;
+use Token::Redis;
 use Token::Server;
 use Token::Shapes;
 use Token::Util qw(settled wait_for);
 
 my $only = $ENV{CALLERS_ONLY};
 my $backend = Token::Backend->new;
-my $callers = Token::Callers->new($backend);
+my $store = Token::Redis->new->start;
+my $callers = Token::Callers->new($backend, store => $store->url . $PATIENT);
 my $nginx = Token::Server->new($callers->configuration, listen => 'sndbuf=64k');
 
 $callers->prepare($nginx);
