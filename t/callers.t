@@ -168,7 +168,7 @@ sub quiet {
 # Fault 4: a worker that is to go in a second does so, whatever is fetched.
 sub ends_in_time {
     my $leaving = Token::Callers->new($backend, main => "worker_shutdown_timeout 1s;\n",
-        read_timeout => '60s');
+        read_timeout => '60s', store => $store->url . $PATIENT);
     my $server = Token::Server->new($leaving->configuration);
 
     $leaving->prepare($server);
@@ -177,12 +177,20 @@ sub ends_in_time {
     my ($pid) = $server->workers;
     my @waiting = map { my $s = $server->connect; $s->autoflush;
         print $s "GET $_?n=last&how=silent HTTP/1.1\r\nHost: a\r\n\r\n"; $s }
-        qw(/plain /miss /wait /api/proxy /api/proxy_miss);
+        qw(/plain /miss /wait /chain /chain_miss /api/proxy /api/proxy_miss);
 
     ok((wait_for { ($backend->count->{'token last'} // 0) >= 3 } 5),
         'worker_shutdown_timeout: tokens are being fetched');
+
+    $store->freeze;
+    push @waiting, map { my $s = $server->connect; $s->autoflush;
+        print $s "GET $_?n=last HTTP/1.1\r\nHost: a\r\n\r\n"; $s }
+        qw(/stored /stored_chain /api/proxy_stored);
+    sleep 0.2;
+
     kill QUIT => $server->pid;
     ok((wait_for { !kill 0, $pid } 4), '... and the worker ends in time');
     quiet($server, '... the error log');
+    $store->thaw;
     return;
 }
