@@ -88,12 +88,16 @@ sub play_round {
     my $workers = 1 + int rand 2;
     my $http = http();
     my $linger = pick(1, 3);
+    my $listen = pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
+        'sndbuf=64k rcvbuf=8k');
     my $store = chance(0.7) ? Token::Redis->new->start : undef;
     my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s",
         send_timeout => '8s', read_timeout => '10s', store => $store && $store->url);
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
-        listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
-            'sndbuf=64k rcvbuf=8k'));
+        listen => $listen);
+
+    # how often it was asked for a port depends on which ones are free
+    srand $round_seed + 1;
 
     # an empty body that is in a file is one that is not sent again
     if ($http =~ /client_body_in_file_only/) {
