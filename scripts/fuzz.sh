@@ -42,7 +42,7 @@ fuzz_callers() {
     [[ $seconds =~ ^[0-9]+$ && ${2:-0} =~ ^[0-9]+$ ]] ||
         fail "fuzz callers takes a number of seconds, and a seed"
 
-    build "${PERL_PACKAGES[@]}"
+    build "${PERL_PACKAGES[@]}" redis-tools
     need_test_nginx
     new_reports
 

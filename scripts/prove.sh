@@ -2,7 +2,8 @@
 #
 # Runs prove on several test files at once, since tests wait more than they
 # compute. Those that fail are run again one by one: what fails then is not kept
-# from its time by a neighbour.
+# from its time by a neighbour. No second run makes up for an nginx that crashed:
+# Token::Server notes it in TEST_CRASHES.
 #
 #     scripts/prove.sh [ARG...] FILE...
 #
@@ -28,9 +29,24 @@ if (( jobs == 1 || ${#files[@]} < 2 )); then
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+TEST_CRASHES=$(mktemp)
+export TEST_CRASHES
+trap 'rm -f "$log" "$TEST_CRASHES"' EXIT
 
-prove "${options[@]}" -j "$jobs" "${files[@]}" | tee "$log" && exit
+
+crashes() {
+    [[ -s $TEST_CRASHES ]] || return 0
+
+    printf '\nnginx has crashed:\n'
+    sort -u "$TEST_CRASHES"
+    exit 1
+}
+
+
+if prove "${options[@]}" -j "$jobs" "${files[@]}" | tee "$log"; then
+    crashes
+    exit
+fi
 
 mapfile -t failed < <(awk '/^Test Summary Report$/ { summary = 1 }
     summary && / \(Wstat: / { print $1 }' "$log")
@@ -39,4 +55,5 @@ mapfile -t failed < <(awk '/^Test Summary Report$/ { summary = 1 }
 (( ${#failed[@]} > 0 && ${#failed[@]} < 9 )) || exit 1
 
 printf '\nThese again, one by one: %s\n' "${failed[*]}"
-prove "${options[@]}" "${failed[@]}"
+prove "${options[@]}" "${failed[@]}" || exit
+crashes

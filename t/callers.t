@@ -10,14 +10,17 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use Token::Backend;
 use Token::Callers;
+use Token::Fleet;
 use Token::Loop;
+use Token::Redis;
 use Token::Server;
 use Token::Shapes;
 use Token::Util qw(settled wait_for);
 
 my $only = $ENV{CALLERS_ONLY};
 my $backend = Token::Backend->new;
-my $callers = Token::Callers->new($backend);
+my $store = Token::Redis->new->start;
+my $callers = Token::Callers->new($backend, store => $store->url . $PATIENT);
 my $nginx = Token::Server->new($callers->configuration, listen => 'sndbuf=64k');
 
 $callers->prepare($nginx);
@@ -165,7 +168,7 @@ sub quiet {
 # Fault 4: a worker that is to go in a second does so, whatever is fetched.
 sub ends_in_time {
     my $leaving = Token::Callers->new($backend, main => "worker_shutdown_timeout 1s;\n",
-        read_timeout => '60s');
+        read_timeout => '60s', store => $store->url . $PATIENT);
     my $server = Token::Server->new($leaving->configuration);
 
     $leaving->prepare($server);
@@ -174,12 +177,20 @@ sub ends_in_time {
     my ($pid) = $server->workers;
     my @waiting = map { my $s = $server->connect; $s->autoflush;
         print $s "GET $_?n=last&how=silent HTTP/1.1\r\nHost: a\r\n\r\n"; $s }
-        qw(/plain /miss /wait /api/proxy /api/proxy_miss);
+        qw(/plain /miss /wait /chain /chain_miss /api/proxy /api/proxy_miss);
 
     ok((wait_for { ($backend->count->{'token last'} // 0) >= 3 } 5),
         'worker_shutdown_timeout: tokens are being fetched');
+
+    $store->freeze;
+    push @waiting, map { my $s = $server->connect; $s->autoflush;
+        print $s "GET $_?n=last HTTP/1.1\r\nHost: a\r\n\r\n"; $s }
+        qw(/stored /stored_chain /api/proxy_stored);
+    sleep 0.2;
+
     kill QUIT => $server->pid;
     ok((wait_for { !kill 0, $pid } 4), '... and the worker ends in time');
     quiet($server, '... the error log');
+    $store->thaw;
     return;
 }

@@ -11,7 +11,7 @@ use Token::Util qw($ROOT slurp slurp_or_empty sources source spew work_dir);
 
 my @files = sort glob "$ROOT/t/*.t";
 
-plan(tests => 21 + @files);
+plan(tests => 24 + @files);
 
 my $LIB = 't/lib';
 my $PLAIN = 'proxy_pass $TEST_NGINX_ENDPOINT/ok;';
@@ -78,6 +78,14 @@ ok(!passes(3, $PLAIN, '--- endpoint_calls: 2'), '... is not two');
 }
 
 
+# tests that are run again
+{
+    is(prove_twice(''), 0, 'scripts/prove.sh: a test that passes when it is run again');
+    is(prove_twice('fails again'), 1, '... or does not');
+    is(prove_twice('crashes'), 1, '... or passes then, after nginx has crashed');
+}
+
+
 # A plan; or a count of what has been gone through, where that depends on what
 # there is and what is asked for.
 for my $file (@files) {
@@ -88,6 +96,36 @@ for my $file (@files) {
     $plan ||= $text =~ /^cmp_ok\(\$count, '>', \d+/m if $file =~ /callers_http2/;
 
     ok($plan, $file =~ s{.*/}{t/}r . ' says how many checks it has');
+}
+
+
+# The exit status of scripts/prove.sh for two tests, one of which fails at first.
+sub prove_twice {
+    my ($what) = @_;
+    my $dir = work_dir();
+
+    spew("$dir/a.t", "use Test::More tests => 1;\nok(1);\n");
+    spew("$dir/b.t", <<"END");
+use lib '$ROOT/t/lib';
+use Test::More tests => 1;
+use Token::Server;
+use Token::Util qw(wait_for);
+
+my \$nginx = Token::Server->new->start;
+my \$first = mkdir '$dir/run';
+
+if (\$first && '$what' eq 'crashes') {
+    kill ABRT => (\$nginx->workers)[0];
+    wait_for { \$nginx->error_log =~ /exited on signal/ };
+}
+
+ok(!\$first && '$what' ne 'fails again');
+END
+
+    local $ENV{TEST_NGINX_WORK} = work_dir();
+    local $ENV{TEST_JOBS} = 2;
+    system "$ROOT/scripts/prove.sh $dir/a.t $dir/b.t > $dir/output 2>&1";
+    return $? >> 8;
 }
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 #
-# Random callers at random configurations, with reloads and killed workers:
+# Random callers at random configurations, with reloads and killed workers, and
+# a store of tokens that dies and is frozen:
 #
 #     perl t/fuzz/callers.pl SECONDS [SEED]
 #
@@ -32,6 +33,7 @@ use Token::Backend;
 use Token::Callers;
 use Token::Http2;
 use Token::Loop;
+use Token::Redis;
 use Token::Server;
 use Token::Shapes;
 use Token::Util qw(slurp wait_for);
@@ -86,11 +88,16 @@ sub play_round {
     my $workers = 1 + int rand 2;
     my $http = http();
     my $linger = pick(1, 3);
+    my $listen = pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
+        'sndbuf=64k rcvbuf=8k');
+    my $store = chance(0.7) ? Token::Redis->new->start : undef;
     my $callers = Token::Callers->new($backend, http => $http, linger => "${linger}s",
-        send_timeout => '8s', read_timeout => '10s');
+        send_timeout => '8s', read_timeout => '10s', store => $store && $store->url);
     my $nginx = Token::Server->new($callers->configuration, workers => $workers,
-        listen => pick('sndbuf=64k', 'sndbuf=64k deferred', 'sndbuf=64k reuseport',
-            'sndbuf=64k rcvbuf=8k'));
+        listen => $listen);
+
+    # how often it was asked for a port depends on which ones are free
+    srand $round_seed + 1;
 
     # an empty body that is in a file is one that is not sent again
     if ($http =~ /client_body_in_file_only/) {
@@ -98,7 +105,7 @@ sub play_round {
     }
 
     my @scripts = map { script($callers, $linger) } 1 .. 300;
-    my @signals = signals(scalar @scripts);
+    my @signals = signals(scalar @scripts, $store);
 
     if (@only) {
         my %only = map { $_ => 1 } @only;
@@ -116,7 +123,7 @@ sub play_round {
     my $loop = Token::Loop->new(port => $nginx->port, tls_port => $callers->tls_port,
         patience => $reports ? 15 : 5);
     my $state = { nginx => $nginx, loop => $loop, all => \@all, signals => \@signals,
-        count => $workers };
+        count => $workers, store => $store };
 
     my $alive = $loop->run(\@all, width => 60, tick => sub { watch($state) });
 
@@ -301,7 +308,7 @@ sub leave {
 
 # After how many scripts that have ended which signal is sent to whom.
 sub signals {
-    my ($scripts) = @_;
+    my ($scripts, $store) = @_;
 
     return if defined $ENV{CALLERS_SIGNALS} && !$ENV{CALLERS_SIGNALS};
     return if chance(0.3);
@@ -309,7 +316,8 @@ sub signals {
     return sort { $a->[0] <=> $b->[0] } map { [int rand $scripts,
         # a worker that is told to quit is not replaced until it has ended
         pick([HUP => 'master'], [HUP => 'master'], [KILL => 'worker'],
-            [TERM => 'worker'], [USR1 => 'master'], [QUIT => 'master'])] }
+            [TERM => 'worker'], [USR1 => 'master'], [QUIT => 'master'],
+            $store ? ([KILL => 'store'], [STOP => 'store']) : ())] }
         1 .. 1 + int rand 4;
 }
 
@@ -318,6 +326,11 @@ sub signals {
 sub watch {
     my ($state) = @_;
     my $nginx = $state->{nginx};
+
+    if ($state->{thaw} && $state->{thaw} < time) {
+        $state->{store}->thaw;
+        delete $state->{thaw};
+    }
 
     return leaves($state) if $state->{quit};
 
@@ -335,6 +348,9 @@ sub watch {
     return 0 if !$next || $next->[0] > $ended || time < ($state->{until} // 0);
 
     my ($signal, $whom) = @{ (shift @{ $state->{signals} })->[1] };
+
+    return disturb_store($state, $signal) if $whom eq 'store';
+
     my ($pid) = $whom eq 'master' ? $nginx->pid : keys %now;
 
     # the connections of a worker that ends at once are not subtracted
@@ -351,6 +367,25 @@ sub watch {
         $state->{old} = [$signal eq 'HUP' ? keys %now : $pid // ()];
         $state->{until} = time + 3;
         $state->{loop}{disturbed} = 1;
+    }
+
+    return 0;
+}
+
+
+# Callers get what they are owed without a store.
+sub disturb_store {
+    my ($state, $signal) = @_;
+
+    $signals++;
+
+    if ($signal eq 'KILL') {
+        $state->{store}->kill->start;
+        delete $state->{thaw};
+
+    } else {
+        $state->{store}->freeze;
+        $state->{thaw} = time + 1;
     }
 
     return 0;

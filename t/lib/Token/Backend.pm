@@ -20,6 +20,8 @@ package Token::Backend;
 #     d     milliseconds until a token (20); "ad" until another answer
 #     size  bytes to add to the token; "asize" to the API's answer
 #     exp   expires_in (3600)
+#     subject  the token that it is made of: of the same n, or of "whose"
+#     bearer   1: that token is in a header
 #     how   a status (500); "silent"; "close"; "half"; "revoked": 401 for the
 #           first request of this n, as of an API that refuses a token
 
@@ -341,7 +343,7 @@ sub answer {
     my $name = $token ? 'token' : $path =~ m{^/(\w+)} ? $1 : 'other';
     my $number = ++$count{$name};
     my $again = $count{"$name $param{n}"}++;
-    my ($status, $body, $type) = $token ? token(\%param, $number)
+    my ($status, $body, $type) = $token ? token(\%param, $number, $request)
         : $name eq 'authz' ? access_check($request)
         : $name eq 'page' ? page(\%param)
         : api($request, \%param, $again);
@@ -356,7 +358,15 @@ sub answer {
 
 
 sub token {
-    my ($param, $number) = @_;
+    my ($param, $number, $request) = @_;
+    my $subject = $param->{bearer} ? ($request->{auth} // '') =~ s/^Bearer //r
+        : $param->{subject};
+
+    if (defined $subject) {
+        my $whose = $param->{whose} // $param->{n};
+
+        return (400, '{"error":"invalid_target"}') if $subject !~ /^AT-$whose-\d+x*$/;
+    }
 
     if ($param->{dead}) {
         return @{ $DEAD{ $param->{dead} } // die "dead: $param->{dead}\n" };

@@ -19,6 +19,8 @@ package Token::Callers;
 #     whose    the "n" that its token is for: own (the request's), hit, k (that
 #              of the group of callers who wait for one fetch)
 #     company  1: another caller begins the fetch
+#     copied   1: from a worker's copy; another caller has it renewed meanwhile
+#     first    1: it refuses before it looks at the method
 #     max      client_max_body_size
 #     once     1: a connection is closed after each answer
 #     gives_up 1: and after one to a request with a body, if that was not there
@@ -48,7 +50,7 @@ sub new {
         %options,
     }, $class;
 
-    $self->{locations} = [all_locations()];
+    $self->{locations} = [all_locations(), $self->{store} ? stored() : ()];
     return $self;
 }
 
@@ -84,6 +86,9 @@ my $HIT = 'token_proxy_cache tokens; token_proxy_param n hit;';
 my $MISS = 'token_proxy_cache tokens;';
 my $WAIT = 'token_proxy_cache tokens; token_proxy_param n $k;'
     . ' token_proxy_param d $d; token_proxy_param size $size;';
+# a token that needs another location's
+my $NEEDS = ' token_proxy_param n $n; token_proxy_param d $d; token_proxy_param size $size;'
+    . ' token_proxy_param subject token:';
 my $FAIL = 'token_proxy_param how 500; token_proxy_param n $n;';
 my $LETS_IN = ['Authorization: Basic bWU6bWU='];
 my %NO_PAGE = map { $_ => 405 } qw(POST PUT DELETE OPTIONS FOO);
@@ -100,6 +105,9 @@ sub all_locations {
         token(renew => 'token_proxy_cache tokens; token_proxy_refresh_before 90%;'
             . ' token_proxy_param n renew; token_proxy_param exp 2;'
             . ' token_proxy_param d 60;', whose => 'renew'),
+        token(copied => 'token_proxy_cache tokens; token_proxy_refresh_before 90%;'
+            . ' token_proxy_param n copied; token_proxy_param exp 2;'
+            . ' token_proxy_param size 60000;', whose => 'copied', copied => 1),
         token(backoff => 'token_proxy_cache tokens; token_proxy_retry_backoff 1h 1h;'
             . ' token_proxy_param n backoff; token_proxy_param how 500;',
             kind => 'fixed', status => 503),
@@ -109,6 +117,19 @@ sub all_locations {
         token(refresh => 'token_proxy_refresh_grant on;', kind => 'refresh'),
         (map { token("refresh_$_" => 'token_proxy_refresh_grant on;',
             kind => 'refresh', dead => $_) } qw(403 grant request empty)),
+
+        # tokens for which another one is needed
+        token(chain => "$NEEDS/plain;"),
+        token(chain_miss => "$MISS $NEEDS/miss;"),
+        token(chain_hit => "$NEEDS/hit; token_proxy_param whose hit;"),
+        token(chain_wait => $WAIT . ' token_proxy_param subject token:/wait;',
+            whose => 'k', company => 1),
+        token(chain_header => "$MISS token_proxy_auth_method none; token_proxy_bearer /miss;"
+            . ' token_proxy_param n $n; token_proxy_param d $d;'
+            . ' token_proxy_param size $size; token_proxy_param bearer yes;'),
+        token(chain_fail => "$NEEDS/fail;", kind => 'fixed', status => 502),
+        token(chain_ignores => "proxy_ignore_client_abort on; $NEEDS/wait;"
+            . ' token_proxy_param whose $k;', ignores => 1),
 
         # where a location can stand
         token(named => '', path => '/by_name', where => '@named',
@@ -141,6 +162,12 @@ sub all_locations {
         token(unsatisfied => 'satisfy any; deny all; token_proxy_auth_basic r;'
             . ' token_proxy_auth_basic_user me me;', kind => 'fixed', status => 401),
         token(cors => "$MISS token_proxy_cors_origin *;"),
+        token(no_cors => $MISS, kind => 'fixed', status => 403, first => 1,
+            headers => ['Sec-Fetch-Site: cross-site']),
+        token(no_cors_page => "$MISS error_page 403 =200 \@page;", kind => 'fixed',
+            status => 200, text => 'page', first => 1, gives_up => 1,
+            headers => ['Sec-Fetch-Site: same-site', 'Sec-Fetch-Mode: no-cors']),
+        token(own_page => $MISS, headers => ['Sec-Fetch-Site: same-origin']),
         token(limit_req => 'limit_req zone=requests burst=100;', company => 1),
         token(limit_conn => "limit_conn connections 1; $MISS"),
         token(linger_always => 'lingering_close always;'),
@@ -162,6 +189,8 @@ sub all_locations {
         bearer(proxy_hit => '/hit', $pass, whose => 'hit'),
         bearer(proxy_miss => '/miss', $pass),
         bearer(proxy_wait => '/wait', $pass, whose => 'k', company => 1),
+        bearer(proxy_copied => '/copied', $pass, whose => 'copied', copied => 1),
+        bearer(proxy_chain => '/chain_miss', $pass),
         bearer(proxy_fail => '/fail', $pass, kind => 'fixed', status => 502, reads => 0),
         bearer(streams => '/miss', "$pass proxy_request_buffering off; proxy_http_version 1.1;",
             streams => 1),
@@ -194,6 +223,7 @@ sub all_locations {
             path => '/outer/api', where => '= /outer/api'),
         page(ssi => 'plain,plain', ['own', 'own']),
         page(ssi_miss => 'miss,hit,miss', ['own', 'hit', 'own']),
+        page(ssi_chain => 'chain_hit,copied', ['own', 'copied']),
         page(ssi_big => 'plain,big', ['own', 'own']),
         page(addition => '', [], 'addition_types *; add_before_body /plain;'
             . ' add_after_body /hit;', ['own'], ['hit']),
@@ -202,6 +232,22 @@ sub all_locations {
             text => '', conf => 'ssi on;', methods => { %NO_PAGE, PUT => 405 } },
         { name => 'status', path => '/status', where => '= /status', kind => 'status',
             conf => 'token_proxy_status;', methods => \%NO_PAGE },
+    );
+}
+
+
+# Tokens that machines share by a store.
+sub stored {
+    my $stored = sub { $_[0] =~ s/cache tokens/cache stored/r };
+
+    return (
+        token(stored_hit => $stored->($HIT), whose => 'hit'),
+        token(stored => $stored->($MISS)),
+        token(stored_wait => $stored->($WAIT), whose => 'k', company => 1),
+        token(stored_chain => $stored->($MISS) . "$NEEDS/stored;"),
+        token(stored_fail => $stored->("$FAIL token_proxy_cache tokens;"),
+            kind => 'fixed', status => 502),
+        bearer(proxy_stored => '/stored', 'proxy_pass @API@;'),
     );
 }
 
@@ -243,7 +289,9 @@ sub configuration {
     }
 
     my $http = <<"END";
-    token_proxy_cache_zone     zone=tokens:16m;
+    token_proxy_cache_zone     zone=tokens:16m store=off;
+    @{[ $self->{store} ? "token_proxy_cache_store $self->{store};"
+        . ' token_proxy_cache_zone zone=stored:16m;' : '' ]}
     token_proxy_client_id      my-key;
     token_proxy_client_secret  my-secret;
     token_proxy_max_response_size  1m;
@@ -329,7 +377,8 @@ sub prepare {
 sub prime {
     my ($self, $nginx) = @_;
 
-    $nginx->get($_, Connection => 'close') for qw(/hit /backoff /renew);
+    $nginx->get($_, Connection => 'close') for qw(/hit /backoff /renew /copied),
+        $self->{store} ? '/stored_hit' : ();
     return;
 }
 
@@ -410,8 +459,8 @@ sub owed {
     return owed_page(@_) if $kind eq 'page';
     return owed_api(@_) if $kind eq 'api' && !$location->{drops};
     return answer($location->{status}, $last, says($location, $request))
-        if $kind eq 'fixed' && ($location->{path} =~ m{^/api} || $location->{status} == 401
-            && $method ne 'OPTIONS');
+        if $kind eq 'fixed' && ($location->{path} =~ m{^/api} || $location->{first}
+            || $location->{status} == 401 && $method ne 'OPTIONS');
 
     # a token location, whatever it is to answer
     return answer(204, $last) if $method eq 'OPTIONS';

@@ -186,6 +186,22 @@ sub stop {
     if ($pid && $self->{owner} == $$) {
         kill $signal // 'TERM', $pid;
         wait_for { !alive($pid) } 10 or kill KILL => $pid;
+        note_crashes($self);
+    }
+
+    return;
+}
+
+
+# For scripts/prove.sh: workers that ended by a signal that no test sends.
+sub note_crashes {
+    my ($self) = @_;
+
+    open my $note, '>>', $ENV{TEST_CRASHES} // return or return;
+    open my $log, '<', "$self->{dir}/logs/error.log" or return;
+
+    while (<$log>) {
+        print $note "$0: $_" if /exited on signal (?:4|6|7|8|11)\b/;
     }
 
     return;

@@ -753,6 +753,19 @@ shape 'reads nothing' => 'reader', sub {
 };
 
 
+# Of a worker's copy, which is replaced while it is sent.
+shape 'reads many later' => 'reader', sub {
+    my ($s) = @_;
+    my @r = map { $s->request } 1 .. 20;
+
+    return if !$s->{location}{copied} || $s->{location}{kind} ne 'token';
+    $s->{narrow} = 1;
+    $s->send(map { $_->{head} } @r)->hold(0.7);
+    $s->owes($_) for @r;
+    $s->again;
+};
+
+
 # An answer that does not fit into the socket's buffers.
 sub large {
     my ($self) = @_;
@@ -786,10 +799,18 @@ sub half_closed {
 sub all { return @SHAPES }
 
 
-# Who asks for the same token a moment before, where the location wants that.
+# Who asks for the same token a moment before, where the location wants that, or
+# while it is renewed.
 sub company {
     my ($class, $script) = @_;
     my $location = $script->{location};
+
+    return $class->script({ name => 'company', group => 'company', make => sub {
+        my ($s) = @_;
+
+        $s->ask->await->pause(0.1) for 1 .. 8;
+        return $s;
+    } }, $location) if $location->{copied};
 
     return if !$location->{company};
 
