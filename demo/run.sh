@@ -35,12 +35,12 @@ read_settings() {
     local names=(CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT CORS_ORIGIN PORT)
     local here=$PWD/.env checkout=${demo%/*}/.env
 
-    if [[ ! -e $here || $here -ef $checkout ]]; then
+    if [[ ! ( -e $here || -L $here ) || $here -ef $checkout ]]; then
         here=$checkout
         checkout=
     fi
 
-    [[ -e $here ]] || return 0
+    [[ -e $here || -L $here ]] || return 0
     [[ -f $here && -r $here ]] || fail "$here cannot be read"
 
     if [[ $checkout && -e $checkout ]]; then
@@ -57,10 +57,10 @@ read_settings() {
 choose_origins() {
     local origin list
 
-    IFS=$', \t' read -r -a list <<< "${CORS_ORIGIN-}"
+    IFS=$', \t\n' read -r -d '' -a list <<< "${CORS_ORIGIN-}" || true
 
     for origin in "${list[@]}"; do
-        [[ $origin =~ ^(\*|null|https?://[]A-Za-z0-9.:_[-]+)$ ]] ||
+        [[ $origin =~ ^(off|\*|null|https?://[]A-Za-z0-9.:_[-]+)$ ]] ||
             fail "CORS_ORIGIN: \"$origin\" is not an origin such as http://localhost:3000"
     done
 
@@ -77,7 +77,7 @@ choose_endpoint() {
     done
 
     if (( ${#missing[@]} == 0 )); then
-        [[ $TOKEN_ENDPOINT =~ ^https?://[^][:space:]\"\'\;{}\$\\]+$ ]] ||
+        [[ $TOKEN_ENDPOINT =~ ^https?://[^[:space:]\"\'\;{}\$\\]+$ ]] ||
             fail "TOKEN_ENDPOINT is not an http or https URL"
         echo "Token endpoint: $TOKEN_ENDPOINT"
         return

@@ -1,16 +1,16 @@
-# A page of another origin cannot have a token fetched by what sends no Origin:
-# images, scripts, links, fetch() without CORS. Browsers say so in Sec-Fetch-Site
-# and Sec-Fetch-Mode. front_door_browser.t asks a browser.
+# A page of another origin cannot have a token fetched without CORS: by images,
+# scripts, links, forms, fetch() with mode "no-cors". Browsers say so in
+# Sec-Fetch-Site and Sec-Fetch-Mode. A POST of these has an Origin. front_door_browser.t asks a browser.
 
 use lib 't/lib';
-use Token tests => 51;
+use Token tests => 67;
 
 add_block_preprocessor(sub {
     my ($block) = @_;
     my $origin = $block->origin // 'https://a.example.com';
     my $line = $origin eq 'none' ? '' : "token_proxy_cors_origin $origin;";
 
-    $block->set_value(request => 'GET /token');
+    $block->set_value(request => 'GET /token') if !defined $block->request;
     $block->set_value(config => <<"END");
         location = /token {
             token_proxy           on;
@@ -132,3 +132,53 @@ Sec-Fetch-Mode: no-cors
 === TEST 13: no browser
 --- more_headers
 X-Client: 1
+
+
+
+=== TEST 14: a POST without CORS, where no origin may call is refused
+--- more_headers
+Sec-Fetch-Site: cross-site
+Sec-Fetch-Mode: no-cors
+Origin: https://b.example.com
+--- request
+POST /token
+--- origin chomp
+none
+--- refused
+
+
+
+=== TEST 15: a form, where no origin may call is refused
+--- more_headers
+Sec-Fetch-Site: same-site
+Sec-Fetch-Mode: navigate
+Origin: https://b.example.com
+--- request
+POST /token
+--- origin chomp
+none
+--- refused
+
+
+
+=== TEST 16: a request by CORS, where no origin may call: add_header may allow it
+--- more_headers
+Sec-Fetch-Site: cross-site
+Sec-Fetch-Mode: cors
+Origin: https://b.example.com
+--- request
+POST /token
+--- origin chomp
+none
+
+
+
+=== TEST 17: a form of the same origin
+--- more_headers
+Sec-Fetch-Site: same-origin
+Sec-Fetch-Mode: navigate
+Origin: https://b.example.com
+--- request
+POST /token
+--- origin chomp
+none

@@ -18,7 +18,7 @@ use Token::Server;
 use Token::Util qw(free_port need_npm spew);
 
 need_npm('playwright-core');
-plan(tests => 35);
+plan(tests => 37);
 
 my $t = dirname(abs_path(__FILE__));
 my $endpoint = Token::Endpoint->new;
@@ -67,6 +67,7 @@ END
         '        location = / { return 200 "the page of the same origin"; }',
         "\n",
         location('/token', $endpoint->url, $origin),
+        location('/off', $endpoint->url, 'token_proxy_cors_origin off;'),
         location('/busy', $busy->url, $origin),
         location('/down', $down->url, $origin),
         location('/refused', $endpoint->url, "$origin deny all;"),

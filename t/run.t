@@ -54,7 +54,7 @@ my @VALUES = (
     { line => "\n\nK", wrong => 'line 3: K: there is no "=" after its name' },
 );
 
-plan(tests => 1 + 2 * @VALUES + 21 + 15 + 12);
+plan(tests => 1 + 2 * @VALUES + 25 + 15 + 12);
 
 delete @ENV{qw(BUILD_DIR CONSUMER_KEY CONSUMER_SECRET TOKEN_ENDPOINT CORS_ORIGIN
     PORT VOXEET K OTHER X)};
@@ -148,6 +148,23 @@ for (
 
 is((run($dir, { CORS_ORIGIN => 'x' }, "$ROOT/demo/run.sh", '--port'))[0], 1,
     'demo/run.sh takes no argument either');
+
+# Settings of the demo, whose last line is a mistake, so that it does not start
+{
+    my $cwd = "$dir/settings";
+    my %settings = (NGX_TOKEN_MODULE => $build, TOKEN_ENDPOINT => 'http://[::1]:9/token',
+        CONSUMER_KEY => 'k', CONSUMER_SECRET => 's', CORS_ORIGIN => "off http://a.example,\nx");
+
+    make_path($cwd);
+    my ($status, $output) = run($cwd, \%settings, "$ROOT/demo/run.sh");
+    is($status, 1, 'the demo: a wrong origin is an error');
+    like($output, qr{^Token endpoint: http://\[::1\]:9/token$}m, '... an endpoint whose host is an IPv6 address is none');
+    like($output, qr/"x" is not an origin/, '... the origins may be on several lines');
+
+    symlink '/nowhere/.env', "$cwd/.env";
+    ($status, $output) = run($cwd, \%settings, "$ROOT/demo/run.sh");
+    like($output, qr{^demo: \Q$cwd\E/\.env cannot be read$}m, '... a .env that is a broken link is an error');
+}
 
 my $precious = "$dir/precious";
 make_path($precious);

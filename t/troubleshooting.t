@@ -9,7 +9,7 @@ use lib 't/lib';
 use Test::More;
 use Token::Util qw($ROOT slurp source sources);
 
-plan(tests => 12);
+plan(tests => 14);
 
 my $page = slurp("$ROOT/docs/troubleshooting.md");
 my %headers = map { s{.*/}{}r => slurp($_) } glob "$ROOT/ngx_http_token_module/{,*/}*.h";
@@ -113,11 +113,54 @@ cmp_ok(scalar(keys %errors), '>=', 19, 'the sources have errors');
 is_deeply([sort keys %rows], [sort keys %errors],
     'docs/troubleshooting.md: status, error and error_description of each');
 
+# The other table tells each cause: what its rows have for each description.
+my %causes = (
+    'A page of another origin may ask by CORS only.' => ['without CORS'],
+    'A valid user name and password are required.' => ['no correct user name and password'],
+    'The length of the request is missing.' => ['no `Content-Length`'],
+    'The refresh token is missing.' => ['no refresh token'],
+    'The refresh token is not valid.' => ["refused the caller's refresh token"],
+    'The request is malformed.' => ['a form that cannot be read'],
+    'The request is too large.' => ['more than 8192 bytes'],
+    'The scope is not valid.' => ["refused the caller's scope"],
+    'The token endpoint could not be reached.' => ['cannot be reached'],
+    'The token endpoint did not answer in time.' => ['is too slow', 'has waited for [token_proxy_lock_timeout]'],
+    'The token endpoint failed a moment ago, try again later.' => ['failed a moment ago'],
+    'The token endpoint failed.' => ['another 5xx'],
+    'The token endpoint gave an invalid answer.' => ['not a JSON object', 'without a token and with another error', 'a redirect'],
+    'The token endpoint gave no complete answer.' => ['closes the connection early', 'is too large'],
+    'The token endpoint is busy, try again later.' => ['429 or 503', 'with the error `temporarily_unavailable`'],
+    'The token endpoint refused the request.' => ['refused the credentials or the request'],
+    'The token request cannot be made.' => ['request cannot be made', 'memory or connections'],
+    'This grant type is not supported.' => ['another grant type'],
+    'This method is not allowed.' => ['another method'],
+    'This origin is not allowed.' => ['origin is not allowed'],
+);
+
 my %pairs = map { join(' | ', (split / \| /)[0, 1]) => 1 } keys %errors;
 my ($gets) = slurp("$ROOT/docs/directives.md") =~ /^## What a caller gets\n(.*?)^## /ms;
-my %said = map { $_ => 1 } map { s/^(\d+)[^|]*/$1 /r } ($gets // '') =~ /^\|[^|]+\| (\d+[^|]* \| `\w+`) \|$/mg;
+my %said;       # by status and error, the causes
+
+push @{ $said{"$2 | $3"} }, $1
+    while ($gets // '') =~ /^\| (.+?) \| (\d+)[^|]* \| (`\w+`) \|$/mg;
 
 is_deeply([sort keys %said], [sort keys %pairs],
     'docs/directives.md, "What a caller gets": status and error of each');
+
+my (@unsaid, %known);
+
+for (sort keys %errors) {
+    my ($pair, $description) = /^(\d+ \| `\w+`) \| (.*)$/;
+
+    for my $cause (@{ $causes{$description} // ['?'] }) {
+        my @found = grep { index($_, $cause) >= 0 } @{ $said{$pair} // [] };
+
+        push @unsaid, "$pair: $description $cause" if @found != 1;
+        $known{$_} = 1 for @found;
+    }
+}
+
+is_deeply(\@unsaid, [], '... and each cause, in one row');
+is_deeply([grep { !$known{$_} } map { @$_ } values %said], [], '... and no other');
 is(join(' ', sort grep { !/access_denied|invalid_|server_error|temporarily_unavailable|unsupported_grant_type/ } keys %pairs),
     '', 'no error is another than those of RFC 6749');

@@ -101,9 +101,10 @@ ngx_http_token_cors_handler(ngx_http_request_t *r,
 
 /*
  * Whether a browser says that a page of another origin has caused the request
- * in a way that sends no "Origin": by an image, a script, a link, fetch() with
- * mode "no-cors" (Fetch Metadata Request Headers, sections 2.2 and 2.3).  The
- * page could not read the token, but would have it fetched.
+ * without CORS: by an image, a script, a link, a form, fetch() with mode
+ * "no-cors" (Fetch Metadata Request Headers, sections 2.2 and 2.3).  The page
+ * could not read the token, but would have it fetched.  A POST of this kind has
+ * an "Origin", which the list of origins decides on where there is one.
  */
 
 static ngx_uint_t
@@ -122,7 +123,7 @@ ngx_http_token_cors_is_no_cors(ngx_http_request_t *r,
     if (site == NULL
         || !(ngx_http_token_equals(&site->value, "cross-site")
              || ngx_http_token_equals(&site->value, "same-site"))
-        || ngx_http_token_cors_find(r, "origin", &n))
+        || (cors->origins && ngx_http_token_cors_find(r, "origin", &n)))
     {
         return 0;
     }

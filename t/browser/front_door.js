@@ -107,6 +107,10 @@ async function stranger(page) {
     'without asking for permission it can read nothing');
   is(await withoutCors(page, `${token}/token`), ['blocked', 'blocked', 403, 403],
     'so are its image, its script, its link and its form');
+  is(await ask(page, '/off', { mode: 'no-cors', method: 'POST' }), { status: 0, token: false, retry: null },
+    'where no origin may call, it can read nothing either');
+  is(await withoutCors(page, `${token}/off`), ['blocked', 'blocked', 403, 403],
+    'and its image, its script, its link and its form are refused');
   is(await calls(), before, 'the endpoint was not called');
   is(await ask(page, '/any'), good, 'where any origin is allowed, it is');
   is(await calls(), before + 1, 'which calls the endpoint');
