@@ -167,6 +167,7 @@ is($endpoint{reload}->calls, 1, 'a reload in the midst of the call: no other one
 hit($nginx{reload}, 'AT-1', '... and new workers have its token');
 gone('reload', '... the old ones leave');
 
+wait_for { $endpoint{cut}->calls == 2 } 10;
 is($endpoint{cut}->calls, 2, 'the same, cut by worker_shutdown_timeout: another call');
 hit($nginx{cut}, 'AT-2', '... and new workers have its token');
 gone('cut', '... the old ones leave');

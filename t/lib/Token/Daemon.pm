@@ -94,8 +94,11 @@ sub connections {
     my ($self) = @_;
     my $port = sprintf ':%04X', $self->{port};
 
-    return sort map { /^\s*\d+: \w+:(\w{4}) \w+$port 01 / ? hex $1 : () }
+    # the kernel may show one twice, while others come and go
+    my %ports = map { /^\s*\d+: \w+:(\w{4}) \w+$port 01 / ? (hex $1, 1) : () }
         split /\n/, slurp('/proc/net/tcp');
+
+    return sort keys %ports;
 }
 
 
