@@ -97,7 +97,7 @@ sub connect {
     my $self = bless {
         socket => $socket, tls => $options{tls}, shaking => $options{tls},
         slice => $options{slice} // 65536, manual => $options{manual},
-        in => '', out => '', next => 1, streams => {}, pongs => 0,
+        in => '', bytes => 0, out => '', next => 1, streams => {}, pongs => 0,
         hpack => Token::Hpack->new,
         initial => $options{window} // 65535,      # of streams, to us
         left => 65535,                             # of the connection, to us
@@ -420,6 +420,7 @@ sub read_some {
             return $self->over(defined $n ? 'fin' : "$!");
         }
 
+        $self->{bytes} += $n;
         $self->frames;
         return 0 if $self->{over};
     }

@@ -189,7 +189,6 @@ sub open {
 
     $self->{playing}{ $one->{fd} } = $one;
     vec($self->{reads}, $one->{fd}, 1) = 1;
-    $one->{deadline} = time + ($script->{patience} // 15);
     return $self->step($one);
 }
 
@@ -319,10 +318,12 @@ sub finish {
 sub late {
     my ($one, $patience) = @_;
     my $script = $one->{script};
-    my $step = $script->{steps}[ $one->{at} ];
 
     return undef if $script->{leaves};
     return 'it does not come to an end' if $one->{client};
+
+    my $step = $script->{steps}[ $one->{at} ];
+
     return "the connection stays open behind the last answer" if $one->{closing};
     return 'no "100 Continue"' if $step && $step->[0] eq 'hundred';
     return 'nginx does not read on' if length $one->{out} && $one->{got};
@@ -426,6 +427,13 @@ sub step {
     my ($self, $one) = @_;
     my ($client, $script) = @$one{qw(client script)};
     my $ended = !$client->step;
+
+    # a large answer through a small window takes its time
+    if (!$one->{deadline} || $client->{bytes} != $one->{bytes}) {
+        $one->{bytes} = $client->{bytes};
+        $one->{deadline} = time + 15;
+    }
+
     my $said = $script->{play}->($script, $client, $ended);
 
     $one->{until} = time + 0.02;
