@@ -200,8 +200,8 @@ sub note_crashes {
     open my $note, '>>', $ENV{TEST_CRASHES} // return or return;
     open my $log, '<', "$self->{dir}/logs/error.log" or return;
 
-    while (<$log>) {
-        print $note "$0: $_" if /exited on signal (?:4|6|7|8|11)\b/;
+    while (defined(my $line = <$log>)) {
+        print $note "$0: $line" if $line =~ /exited on signal (?:4|6|7|8|11)\b/;
     }
 
     return;
