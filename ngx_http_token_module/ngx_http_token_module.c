@@ -394,14 +394,14 @@ static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 static ngx_int_t
 ngx_http_token_preaccess(ngx_http_request_t *r)
 {
-    ngx_uint_t                  n;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = ngx_http_get_module_loc_conf(r, ngx_http_token_module);
 
     if (tlcf->enable != 1 || r != r->main
         || (tlcf->cors.origins == NULL && r->method != NGX_HTTP_OPTIONS
-            && ngx_http_token_cors_find(r, "sec-fetch-site", &n) == NULL))
+            && !ngx_http_token_has_header_of_length(r,
+                                               sizeof("Sec-Fetch-Site") - 1)))
     {
         return NGX_DECLINED;
     }

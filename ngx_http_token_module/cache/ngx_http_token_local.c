@@ -228,12 +228,10 @@ ngx_http_token_copy_serve(ngx_http_request_t *r, ngx_http_token_copy_t *copy,
     ngx_http_token_hit_t     *hit;
     ngx_http_token_result_t  *result;
 
-    hit = ngx_palloc(r->pool, sizeof(ngx_http_token_hit_t));
+    hit = ngx_pcalloc(r->pool, sizeof(ngx_http_token_hit_t));
     if (hit == NULL) {
         return NULL;
     }
-
-    ngx_memzero(hit, sizeof(ngx_http_token_hit_t));
 
     result = &hit->result;
 

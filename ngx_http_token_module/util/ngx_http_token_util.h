@@ -162,6 +162,31 @@ ngx_table_elt_t *ngx_http_token_cors_find_header(ngx_http_request_t *r,
     u_char *name, size_t len, ngx_uint_t *n);
 
 /*
+ * Whether a header of the request has a name of that length.  For a header that
+ * most requests do not have, this costs less than to look for it.
+ */
+static ngx_inline ngx_uint_t
+ngx_http_token_has_header_of_length(ngx_http_request_t *r, size_t len)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].key.len == len) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+/*
  * Takes the next name off a list of names with commas.  Returns 0 if there is
  * none.
  */
