@@ -178,7 +178,6 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                      generation;
-    ngx_uint_t                      evictions;
     ngx_http_token_store_stats_t    store;
 
     /* the last one counts for all endpoints that have none of their own */

@@ -234,7 +234,6 @@ ngx_http_token_node_free(ngx_http_token_zone_t *zone,
     ngx_http_token_place_free(zone, sh, tn);
 
     sh->entries--;
-    sh->evictions++;
     zone->unlocked->evictions++;
 }
 

@@ -33,6 +33,7 @@ typedef struct {
     ngx_uint_t                      locks;
 #endif
     ngx_uint_t                      store;     /* the zone has one */
+    ngx_uint_t                      evictions;
     ngx_http_token_shctx_t          sh;
     ngx_http_token_state_t          states[NGX_HTTP_TOKEN_ENDPOINTS];
 } ngx_http_token_view_t;

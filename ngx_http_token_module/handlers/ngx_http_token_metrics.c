@@ -197,7 +197,7 @@ ngx_http_token_metric_zone(ngx_http_token_series_t *s)
 {
     uint64_t  values[] = {
         s->view->sh.entries, s->view->size, s->view->used,
-        s->view->sh.evictions
+        s->view->evictions
     };
 
     ngx_http_token_metric_line(s, "", "} %uL\n",

@@ -178,6 +178,7 @@ ngx_http_token_status_view(ngx_shm_zone_t *shm_zone,
     sh = ngx_http_token_zone_lock(zone);
 
     view->sh = *sh;
+    view->evictions = zone->unlocked->evictions;
 #if (NGX_HTTP_TOKEN_COUNT_LOCKS)
     view->locks = zone->unlocked->locks;
 #endif
@@ -272,7 +273,7 @@ ngx_http_token_status_json(u_char *p, u_char *last,
         p = ngx_slprintf(p, last, "\":{\"entries\":%ui,\"size_bytes\":%uz,"
                          "\"used_bytes\":%uz,\"evictions\":%ui,",
                          view->sh.entries, view->size, view->used,
-                         view->sh.evictions);
+                         view->evictions);
 
         if (view->store) {
             p = ngx_http_token_status_json_store(p, last, &view->sh.store);
