@@ -117,17 +117,19 @@ async function stranger(page) {
 }
 
 // The statuses of what a page can ask for without CORS, or that the browser has
-// blocked what came.
+// blocked what came. Each has a URL of its own, since the failure of an earlier
+// request may be told late.
 async function withoutCors(page, url) {
   const found = [];
   const home = page.url();
 
   for (const tag of ['img', 'script', 'a', 'form']) {
+    const target = `${url}?${tag}`;
     const leaves = tag === 'a' || tag === 'form';
-    const response = Promise.race([page.waitForResponse(url),
-      page.waitForEvent('requestfailed')]);
+    const response = Promise.race([page.waitForResponse(target),
+      page.waitForEvent('requestfailed', (request) => request.url() === target)]);
     // A navigation that has not ended would interrupt the one back home.
-    const left = leaves && page.waitForURL(url);
+    const left = leaves && page.waitForURL(target);
 
     await page.evaluate(([name, to]) => {
       const element = document.createElement(name);
@@ -137,7 +139,7 @@ async function withoutCors(page, url) {
       document.documentElement.append(element);
       if (name === 'a') element.click();
       if (name === 'form') element.submit();
-    }, [tag, url]);
+    }, [tag, target]);
 
     found.push((await response).status?.() ?? 'blocked');
     await left;
