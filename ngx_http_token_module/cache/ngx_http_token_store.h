@@ -33,6 +33,7 @@ typedef struct {
     in_port_t                       port;
     ngx_addr_t                     *addrs;
     ngx_uint_t                      naddrs;   /* 0: resolved while serving */
+    ngx_uint_t                      first;    /* address to begin with */
 } ngx_http_token_host_t;
 
 
@@ -145,7 +146,8 @@ struct ngx_http_token_peer_s {
     ngx_resolver_ctx_t             *resolving;
     ngx_addr_t                     *addrs;
     ngx_uint_t                      naddrs;
-    ngx_uint_t                      next;     /* address to try */
+    ngx_uint_t                      first;    /* address to begin with */
+    ngx_uint_t                      tried;    /* addresses */
 
     ngx_connection_t               *connection;
     ngx_log_t                       log;

@@ -59,6 +59,7 @@ ngx_http_token_peer_open(ngx_http_token_store_t *store,
     peer->data = data;
     peer->addrs = host->addrs;
     peer->naddrs = host->naddrs;
+    peer->first = host->first;
 
     ngx_queue_init(&peer->commands);
 
@@ -202,13 +203,14 @@ ngx_http_token_peer_copy_addrs(ngx_http_token_peer_t *peer,
 static void
 ngx_http_token_peer_connect(ngx_http_token_peer_t *peer)
 {
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_uint_t  n;
 
     rc = NGX_DECLINED;
 
-    while (rc == NGX_DECLINED && peer->next < peer->naddrs) {
-        rc = ngx_http_token_peer_connect_addr(peer,
-                                              &peer->addrs[peer->next++]);
+    while (rc == NGX_DECLINED && peer->tried < peer->naddrs) {
+        n = (peer->first + peer->tried++) % peer->naddrs;
+        rc = ngx_http_token_peer_connect_addr(peer, &peer->addrs[n]);
     }
 
     if (rc == NGX_ERROR || rc == NGX_DECLINED) {

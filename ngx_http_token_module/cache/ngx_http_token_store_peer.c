@@ -308,6 +308,7 @@ ngx_http_token_peer_set_timer(ngx_http_token_peer_t *peer)
 void
 ngx_http_token_peer_timeout(ngx_event_t *ev)
 {
+    char                      *why;
     ngx_queue_t               *q;
     ngx_http_token_peer_t     *peer;
     ngx_http_token_command_t  *cmd;
@@ -322,24 +323,33 @@ ngx_http_token_peer_timeout(ngx_event_t *ev)
         return;
     }
 
-    if (peer->state == NGX_HTTP_TOKEN_PEER_CONNECT) {
-        ngx_http_token_peer_fail(peer, "no connection was made in time");
-        return;
+    why = "no connection was made in time";
+
+    if (peer->state != NGX_HTTP_TOKEN_PEER_CONNECT) {
+
+        if (ngx_queue_empty(&peer->commands)) {
+            return;
+        }
+
+        q = ngx_queue_head(&peer->commands);
+        cmd = ngx_queue_data(q, ngx_http_token_command_t, queue);
+
+        if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
+            ngx_http_token_peer_set_timer(peer);
+            return;
+        }
+
+        why = "it did not answer in time";
     }
 
-    if (ngx_queue_empty(&peer->commands)) {
-        return;
+    if (peer->state != NGX_HTTP_TOKEN_PEER_READY) {
+
+        /* another address of the host may answer */
+
+        peer->host->first = peer->first + peer->tried;
     }
 
-    q = ngx_queue_head(&peer->commands);
-    cmd = ngx_queue_data(q, ngx_http_token_command_t, queue);
-
-    if ((ngx_msec_int_t) (cmd->deadline - ngx_current_msec) > 0) {
-        ngx_http_token_peer_set_timer(peer);
-        return;
-    }
-
-    ngx_http_token_peer_fail(peer, "it did not answer in time");
+    ngx_http_token_peer_fail(peer, "%s", why);
 }
 
 

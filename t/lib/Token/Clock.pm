@@ -11,24 +11,15 @@ package Token::Clock;
 use strict;
 use warnings;
 
-use Token::Util qw($ROOT spew work_dir);
+use Token::Util qw($ROOT preload spew work_dir);
 
 
 sub new {
     my ($class) = @_;
     my $dir = work_dir();
-    my $self = bless { file => "$dir/ahead", library => "$dir/wall.so" }, $class;
-    my ($compiler) = grep { system("$_ --version > /dev/null 2>&1") == 0 }
-        qw(gcc clang);
+    my $library = preload("$ROOT/t/clock/wall.c", $dir) // return undef;
+    my $self = bless { file => "$dir/ahead", library => $library }, $class;
 
-    return undef if !$compiler;
-
-    my $output = `$compiler -Wall -Wextra -O1 -fPIC -shared -o $self->{library} $ROOT/t/clock/wall.c 2>&1`;
-
-    die "clock: $output\n" if $? || $output;
-
-    # workers of another user look at it as well
-    chmod 0755, $dir;
     spew($self->{file}, pack 'q', 0);
     return $self;
 }

@@ -19,7 +19,7 @@ use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
     slurp slurp_or_empty spew nginx_since sources source need_npm end_child
-    output_of);
+    output_of preload);
 
 our $ROOT;
 
@@ -209,6 +209,25 @@ sub output_of {
 
     die "$command: $output\n" if $?;
     return $output;
+}
+
+
+# A library that is loaded into nginx (LD_PRELOAD), made in a directory that
+# workers of another user may read; undef where there is no compiler.
+sub preload {
+    my ($source, $dir) = @_;
+    my $library = "$dir/" . basename($source, '.c') . '.so';
+    my ($compiler) = grep { system("$_ --version > /dev/null 2>&1") == 0 }
+        qw(gcc clang);
+
+    return undef if !$compiler;
+
+    my $output = `$compiler -Wall -Wextra -O1 -fPIC -shared -o $library $source 2>&1`;
+
+    die "$source: $output\n" if $? || length $output;
+
+    chmod 0755, $dir;
+    return $library;
 }
 
 
