@@ -284,13 +284,15 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
 
     my $load = Token::Client->load($nginx->port, '/token?key=random',
         processes => 4);
-    my $end = time + 4;
     my $kills = 0;
 
-    while (time < $end) {
+    while ($kills < 16) {
         my @workers = $nginx->workers;
 
         $kills += kill KILL => $workers[rand @workers] if @workers;
+
+        # under valgrind a worker needs longer to start than the next lives
+        wait_for { $nginx->get('/token?key=random')->{status} == 200 };
         sleep 0.1 + rand 0.2;
     }
 
@@ -304,7 +306,7 @@ for my $case (['an older token' => {}], ['a failure' => { status => 500 }]) {
         "after $kills killed workers, nobody waits for ever");
     is_deeply([grep { !/^(?:closed|cut off|no connection)/ }
         keys %{ $result->{why} }], [], '... nobody had to') or diag(explain $result->{why});
-    cmp_ok($result->{requests} - $result->{failed}, '>', 100,
+    cmp_ok($result->{requests} - $result->{failed}, '>', $result->{failed},
         'most were answered');
     note("$result->{requests} requests, $result->{failed} failed");
     # the last one is valgrind's

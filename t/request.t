@@ -2,7 +2,7 @@
 # hand in it.
 
 use lib 't/lib';
-use Token tests => 201;
+use Token tests => 204;
 use Token::Util qw($ROOT nginx_since slurp work_dir spew);
 
 my $dir = work_dir();
@@ -893,3 +893,17 @@ no "http://" or "https://" in "token_proxy_endpoint" ""
 --- response_body eval
 [map { qq({"access_token":"$_"}) }
     Token::Util::nginx_since('1.29.7') ? (1, 2, 1, 2) : (1, 1, 1, 1)]
+
+
+
+=== TEST 49: a variable endpoint that ends within its scheme
+--- config
+    location = /token {
+        token_proxy           on;
+        token_proxy_endpoint  $arg_url;
+    }
+--- request
+GET /token?url=http:/
+--- error_code: 502
+--- error_log
+no "http://" or "https://" in "token_proxy_endpoint" "http:/"

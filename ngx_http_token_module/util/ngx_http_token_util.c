@@ -43,11 +43,15 @@ ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u)
 
     ngx_memzero(u, sizeof(ngx_url_t));
 
-    if (ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0) {
+    if (url->len >= 7
+        && ngx_strncasecmp(url->data, (u_char *) "http://", 7) == 0)
+    {
         add = 7;
         u->default_port = 80;
 
-    } else if (ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0) {
+    } else if (url->len >= 8
+               && ngx_strncasecmp(url->data, (u_char *) "https://", 8) == 0)
+    {
 #if (NGX_HTTP_SSL)
         add = 8;
         u->default_port = 443;

@@ -36,6 +36,10 @@ use Token::Util qw($NGINX $MODULE free_port work_dir wait_for slurp
     slurp_or_empty spew);
 
 
+# Seconds. With sanitizers, nginx needs six to read the authorities of the
+# system, and more on a busy machine.
+my $PATIENCE = 60;
+
 # Those that a test has left running, stopped before their directories go.
 my @servers;
 
@@ -123,7 +127,7 @@ sub start {
     my ($status, $output) = $self->nginx;
 
     die "nginx did not start: $output\n" if $status;
-    wait_for { $self->pid && $self->workers >= $self->{workers} }
+    wait_for { $self->pid && $self->workers >= $self->{workers} } $PATIENCE
         or die "nginx has no workers\n";
     return $self;
 }
@@ -157,7 +161,7 @@ sub reload {
     wait_for {
         my @now = $self->workers;
         @now >= $self->{workers} && !grep { $old{$_} } @now;
-    } 10 or die "nginx has not reloaded\n";
+    } $PATIENCE or die "nginx has not reloaded\n";
 
     return $self;
 }
@@ -171,10 +175,10 @@ sub upgrade {
     kill USR2 => $old;
 
     wait_for { my $pid = $self->pid; $pid && $pid != $old && $self->workers }
-        10 or die "there is no new nginx\n";
+        $PATIENCE or die "there is no new nginx\n";
 
     kill QUIT => $old;
-    wait_for { !alive($old) } 10 or die "the old nginx stays\n";
+    wait_for { !alive($old) } $PATIENCE or die "the old nginx stays\n";
     return $self;
 }
 
