@@ -47,8 +47,9 @@ my @SENT = (
     [json_variable => ['request json', 'param x $arg_x', 'param y $arg_y'],
         'POST', undef, 'json', { %$GRANT, x => '%22' }, $BASIC, '?x=%22'],
     [json_list => ['request json', 'param "scope[]" "a \"b"', 'param x y', 'param "scope[]" c%20',
-        'param "one[]" d', 'param "none[]" $arg_x', 'param [] e'], 'POST', undef, 'json',
-        { %$GRANT, scope => ['a "b', 'c%20'], x => 'y', one => ['d'], '[]' => 'e' }, $BASIC],
+        'param "one[]" d', 'param "none[]" $arg_x', 'param [] e', q(param '""""[]' wxyz)],
+        'POST', undef, 'json', { %$GRANT, scope => ['a "b', 'c%20'], x => 'y', one => ['d'],
+            '[]' => 'e', '""""' => ['wxyz'] }, $BASIC],
     [json_off => ['request json', 'grant_type off', 'auth_method none',
         'param app_id 1', 'param app_secret s'], 'POST', undef, 'json',
         { app_id => '1', app_secret => 's' }],
@@ -80,6 +81,12 @@ my @SENT = (
     [query_variable => ['request query', "endpoint $url\$arg_t?a=b"],
         'GET', 'a=b&grant_type=client_credentials', undef, undef, $BASIC,
         '?t=x'],
+    [query_socket => ['request query', "endpoint http://unix:$dir/socket"],
+        'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
+    [query_socket_uri => ['request query', "endpoint http://unix:$dir/socket:/token"],
+        'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
+    [query_socket_query => ['request query', "endpoint http://unix:$dir/socket:/token?a=b"],
+        'GET', 'a=b&grant_type=client_credentials', undef, undef, $BASIC],
     [query_two => ['request query', 'endpoint http://two/token'],
         'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
     [query_set_body => ['request query', '!proxy_set_body x', '!proxy_method PUT',
@@ -166,7 +173,7 @@ my @FAILURE = (1, -1, 40013, '"1"', '"A0400"', '"invalid_client"', 'true',
     '[1]', '{"code":1}', 201, 2000, '"00001"', 0.5);
 
 
-plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 56);
+plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 59);
 
 
 my $nginx = Token::Server->new(
@@ -175,6 +182,12 @@ my $nginx = Token::Server->new(
     token_proxy_cache_zone     zone=tokens:1m;
     token_proxy_retry_backoff  1ms 1ms;
     upstream two { server 127.0.0.1:@{[ $endpoint->port ]}; }
+    server {
+        listen      unix:$dir/socket;
+        error_log   logs/socket.log info;
+        access_log  off;
+        location    / { proxy_pass http://127.0.0.1:@{[ $endpoint->port ]}; }
+    }
 END
     server => join('',
         (map { place("sent/$_->[0]", @{ $_->[1] }) } @SENT),
@@ -198,6 +211,8 @@ END
         place('nothing', 'request query', 'param password the-password',
             'auth_method client_secret_post', 'endpoint http://127.0.0.1:'
             . free_port() . '/?code=my-code'),
+        place('nobody', 'request query', 'param password the-password',
+            'auth_method client_secret_post', "endpoint http://unix:$dir/nobody"),
         place('log', 'request query', 'param password the-password',
             'auth_method client_secret_post'),
         "set \$bytes \"\xff\";\n"),
@@ -245,6 +260,10 @@ for my $case (@SENT) {
     $endpoint->reset;
     $nginx->get('/sent/query_host');
     like(($endpoint->requests)[0], qr{^GET /\?grant_type}, 'a URL without a path');
+
+    $endpoint->reset;
+    $nginx->get('/sent/query_socket');
+    like(($endpoint->requests)[0], qr{^GET /\?grant_type}, '... and a socket without one');
 }
 
 
@@ -384,6 +403,7 @@ for my $value (@FAILURE) {
     for my $case (['malformed?port=x', {}, qr{invalid port in "token_proxy_endpoint" "http://127\.0\.0\.1:x/"}],
         ['malformed_form?port=x', {}, qr{invalid port in "token_proxy_endpoint" "http://127\.0\.0\.1:x/"}],
         ['nothing', {}, qr{connect\(\) failed.*upstream: "http://127\.0\.0\.1:\d+/"}],
+        ['nobody', {}, qr{connect\(\) .*failed.*upstream: "http://unix:[^"?]+/nobody:/"}],
         ['log', { close => 1 }, qr{prematurely closed .*upstream: "http://127\.0\.0\.1:\d+/token"}],
         ['log', { status => 401 }, qr{token endpoint "http://[^"?]+" answered 401}],
         ['log', { body => '{}' }, qr{answer of token endpoint "http://[^"?]+" has no}],

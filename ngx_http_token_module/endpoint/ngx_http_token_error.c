@@ -353,7 +353,7 @@ ngx_http_token_said_body(ngx_http_token_said_t *said,
             ngx_http_token_say(said, "Content-Type", &h->value);
         }
 
-        if (h == NULL
+        if (h == NULL || h->value.len < 9
             || ngx_strncasecmp(h->value.data, (u_char *) "text/html", 9) != 0)
         {
             return;

@@ -84,19 +84,23 @@ ngx_http_token_format_check_url(ngx_http_request_t *r, ngx_str_t *endpoint)
 }
 
 
-/* a URL may have a query of its own */
+/*
+ * A URL may have a query of its own.  That of a Unix socket has a path behind
+ * a second colon, or none: the query would be a part of the socket's path.
+ */
 
 static ngx_int_t
 ngx_http_token_add_query(ngx_pool_t *pool, ngx_str_t *endpoint,
     ngx_str_t *query, ngx_str_t *url)
 {
-    u_char  *p, *last;
+    u_char     *p, *uri, *last;
+    ngx_str_t   host;
 
     if (query->len == 0) {
         return NGX_OK;
     }
 
-    p = ngx_pnalloc(pool, endpoint->len + 1 + query->len);
+    p = ngx_pnalloc(pool, endpoint->len + sizeof(":/?") - 1 + query->len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -106,7 +110,21 @@ ngx_http_token_add_query(ngx_pool_t *pool, ngx_str_t *endpoint,
     last = endpoint->data + endpoint->len;
     p = ngx_cpymem(p, endpoint->data, endpoint->len);
 
-    if (ngx_strlchr(endpoint->data, last, '?') == NULL) {
+    host = ngx_http_token_url_host(endpoint);
+    uri = host.data;
+
+    if (host.len >= 5
+        && ngx_strncasecmp(host.data, (u_char *) "unix:", 5) == 0)
+    {
+        uri = ngx_strlchr(host.data + 5, last, ':');
+
+        if (uri == NULL) {
+            p = ngx_cpymem(p, ":/", 2);
+            uri = last;
+        }
+    }
+
+    if (ngx_strlchr(uri, last, '?') == NULL) {
         *p++ = '?';
 
     } else if (last[-1] != '?' && last[-1] != '&') {

@@ -404,8 +404,11 @@ ngx_http_token_remove_headers(ngx_http_request_t *r)
 
         for (header = ngx_http_token_own_headers; header->key.len; header++) {
 
+            /* a name that a script has given ends without a NUL */
+
             if (h->key.len == header->key.len
-                && ngx_strcasecmp(h->key.data, header->key.data) == 0)
+                && ngx_strncasecmp(h->key.data, header->key.data, h->key.len)
+                   == 0)
             {
                 h->hash = 0;
             }

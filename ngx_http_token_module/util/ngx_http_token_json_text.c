@@ -128,8 +128,10 @@ ngx_http_token_form_object(u_char *dst, u_char *buf, ngx_str_t *text)
                 continue;
             }
 
-            len += ngx_http_token_json_quote(NULL, &key) + 1
-                   + ngx_http_token_form_array(NULL, buf, &rest, &name);
+            /* not in one sum: the array is decoded in the place of the key */
+
+            len += ngx_http_token_json_quote(NULL, &key) + 1;
+            len += ngx_http_token_form_array(NULL, buf, &rest, &name);
             continue;
         }
 

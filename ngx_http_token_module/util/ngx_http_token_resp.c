@@ -133,7 +133,7 @@ ngx_http_token_resp_line(u_char **pos, u_char *last, ngx_str_t *line)
 {
     u_char  *p, *end;
 
-    end = ngx_min(last, *pos + NGX_HTTP_TOKEN_RESP_LINE);
+    end = *pos + ngx_min(last - *pos, NGX_HTTP_TOKEN_RESP_LINE);
 
     for (p = *pos; p < end; p++) {
 
