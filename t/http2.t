@@ -113,9 +113,9 @@ my $many = `curl -sk -m 10 --http2 -Z --parallel-max 20 -K '@{[$nginx->dir]}/cur
 my %tokens = map { $_ => 1 } $many =~ /"access_token":"(AT-\d+)"/g;
 
 is(scalar(keys %tokens), 20, 'streams side by side: a token each');
-my (@logged, %connections);
-wait_for { 20 == (@logged = slurp($nginx->dir . '/logs/short.log') =~ m{^GET /token\?\d+ HTTP/2.0 200 (\d+)$}mg) };
-$connections{$_}++ for @logged;
+my (@lines, %connections);
+wait_for { 20 == (@lines = slurp($nginx->dir . '/logs/short.log') =~ m{^GET /token\?\d+ HTTP/2.0 200 (\d+)$}mg) };
+$connections{$_}++ for @lines;
 is_deeply([values %connections], [20], 'streams side by side: all of one connection');
 is($endpoint->calls, 20, 'streams side by side: a call each');
 cmp_ok(time - $before, '<', 4, 'streams side by side: none waits for another');

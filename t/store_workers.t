@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 32;
+use Test::More tests => 34;
 use Time::HiRes qw(sleep time);
 use Token::Cache;
 use Token::Client;
@@ -166,6 +166,40 @@ sub sockets {
         or diag(sockets($worker), " $before");
     like($nginx->get('/stub')->{content}, qr/Active connections: 1 /, '... and no connection');
     $nginx->stop;
+}
+
+
+# The old worker and the new one look for the store, each every second.
+{
+    my $gone = Token::Redis->new;
+    my $fleet = Token::Fleet->new(machines => 1, workers => 1, store => $gone->url,
+        server => location('token', $endpoint->url))->start;
+    my ($nginx) = $fleet->machines;
+    my $both;
+
+    wait_for { $fleet->said(qr/is not used for now/) };
+
+    for (1 .. 5) {
+        my ($old) = $nginx->workers;
+
+        kill HUP => $nginx->pid;
+        wait_for { grep { $_ != $old } $nginx->workers };
+        kill STOP => $nginx->pid;
+
+        last if $both = grep { $_ == $old } $nginx->workers;
+
+        kill CONT => $nginx->pid;
+        wait_for { $nginx->workers == 1 };
+    }
+
+    ok($both, 'a reload while the store is away: both configurations have a worker');
+
+    my $before = length $nginx->error_log;
+    sleep 4;
+    unlike(substr($nginx->error_log, $before), qr/not used/, '... it is not logged again and again');
+
+    kill CONT => $nginx->pid;
+    $fleet->stop;
 }
 
 

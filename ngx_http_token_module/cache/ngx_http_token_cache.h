@@ -455,7 +455,8 @@ extern ngx_msec_t  ngx_http_token_stats_bounds[];
 
 /*
  * Sets what is known of the store.  Returns what was known before, if that was
- * not the same of an earlier configuration.
+ * not the same of an earlier configuration.  Where workers of a later one have
+ * set it, nothing is changed, and the state itself is returned.
  */
 ngx_uint_t ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
     ngx_uint_t state);

@@ -165,6 +165,14 @@ ngx_http_token_stats_store_state(ngx_http_token_store_t *store,
 
         sh = ngx_http_token_zone_lock(zones[i]);
 
+        if (sh->store.configured > ngx_http_token_configured) {
+
+            /* this worker is about to leave */
+
+            ngx_http_token_zone_unlock(zones[i], sh);
+            return state;
+        }
+
         if (i == 0 && (sh->store.state != state
                        || sh->store.configured >= ngx_http_token_configured))
         {
