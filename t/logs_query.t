@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use Test::More tests => 132;
+use Test::More tests => 186;
 use Time::HiRes qw(sleep);
 use Token::Cache;
 use Token::Endpoint;
@@ -56,6 +56,15 @@ for my $kind (qw(plain cached)) {
             qr/token endpoint "http:[^"?]+" answered 401/);
         like(($endpoint->requests)[-1], qr{^POST /token\?\Q$QUERY\E },
             '... the endpoint gets the query');
+        logs("$path: refused, with the query", $path,
+            { status => 401, body => '{"error":"x","error_description":"no /token?code=my-code"}' },
+            502, qr/answered 401, error: x, description: \(not shown\)/);
+        logs("$path: not found, with the query", $path,
+            { status => 404, body => '<p>/token?code=my-code&amp;x=y</p>' },
+            502, qr/answered 404, text: \(not shown\)/);
+        logs("$path: redirected with the query", $path,
+            { status => 302, body => '', headers => [Location => 'https://id/my-code'] },
+            502, qr/answered 302, Location: \(not shown\)/);
         logs("$path: no JSON", $path, { body => 'x' }, 502,
             qr/answer of token endpoint "http:[^"?]+" is not/);
         logs("$path: closed", $path, { close => 1 }, 502,

@@ -15,6 +15,8 @@
 #define NGX_HTTP_TOKEN_MIN_RUN   4
 
 
+static ngx_uint_t ngx_http_token_repeats_form(ngx_http_request_t *r,
+    ngx_str_t form, ngx_str_t *text);
 static ngx_uint_t ngx_http_token_repeats_tokens(
     ngx_http_token_request_t *request, ngx_str_t *text);
 static ngx_uint_t ngx_http_token_is_public(ngx_str_t *name);
@@ -40,8 +42,8 @@ ngx_uint_t
 ngx_http_token_repeats_secret(ngx_http_request_t *r,
     ngx_http_token_request_t *request, ngx_str_t *text)
 {
-    u_char     *p;
-    ngx_str_t   basic, encoded, body, name, value;
+    u_char     *query, *last;
+    ngx_str_t   basic, encoded, own;
 
     basic = request->authorization;
 
@@ -66,11 +68,36 @@ ngx_http_token_repeats_secret(ngx_http_request_t *r,
         return 1;
     }
 
+    /* the endpoint's own query may have a secret as well */
+
+    last = request->endpoint.data + request->endpoint.len;
+    query = ngx_strlchr(request->endpoint.data, last, '?');
+
+    if (query) {
+        own.data = query + 1;
+        own.len = last - own.data;
+
+        if (ngx_http_token_repeats_form(r, own, text)) {
+            return 1;
+        }
+    }
+
     /* the body has passwords, assertions, or a secret */
 
-    body = request->body;
+    return ngx_http_token_repeats_form(r, request->body, text);
+}
 
-    while (ngx_http_token_form_next(&body, &name, &value)) {
+
+/* whether a text has a value of a form, which is read from its beginning */
+
+static ngx_uint_t
+ngx_http_token_repeats_form(ngx_http_request_t *r, ngx_str_t form,
+    ngx_str_t *text)
+{
+    u_char     *p;
+    ngx_str_t   name, value;
+
+    while (ngx_http_token_form_next(&form, &name, &value)) {
 
         /* a "1" would be in any text */
 
