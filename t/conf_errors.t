@@ -2,7 +2,7 @@
 # and the line.
 
 use lib 't/lib';
-use Token tests => 410;
+use Token tests => 420;
 use Token::Util qw(slurp);
 
 # Sections of this file:
@@ -858,3 +858,19 @@ invalid port in "token_proxy_endpoint", whose "@" may stand in a path or a query
 --- error_code: 405
 --- no_error_log
 [emerg]
+
+
+
+=== TEST 86: a user name in an endpoint with variables
+--- inside
+token_proxy_endpoint  http://me:pass@127.0.0.1/$arg_x;
+--- says
+a user name in "token_proxy_endpoint" is not allowed
+
+
+
+=== TEST 87: a query behind the path of a Unix socket
+--- inside
+token_proxy_endpoint  http://unix:/run/idp.sock?code=my-code;
+--- says
+no ":" between the socket and the "?" in "token_proxy_endpoint" "http://unix:/run/idp.sock"

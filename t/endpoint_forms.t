@@ -18,6 +18,7 @@ my $endpoint = Token::Endpoint->new;
 my $api = Token::Endpoint->new;
 my $url = $endpoint->url;
 my $dir = work_dir();
+my $ipv6 = free_port();
 
 spew("$dir/bytes", "\xc3\xa4 \"\\\n\t\x01\x7f</b>");
 chmod 0600, "$dir/bytes";
@@ -87,6 +88,15 @@ my @SENT = (
         'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
     [query_socket_query => ['request query', "endpoint http://unix:$dir/socket:/token?a=b"],
         'GET', 'a=b&grant_type=client_credentials', undef, undef, $BASIC],
+    [form_socket_query => ["endpoint http://unix:$dir/socket:?a=b"],
+        'POST', 'a=b', 'form', $GRANT, $BASIC],
+    [form_ipv6 => ["endpoint http://[::1]:$ipv6?a=b"], 'POST', 'a=b', 'form', $GRANT, $BASIC],
+    [query_ipv6 => ['request query', "endpoint http://[::1]:$ipv6"],
+        'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
+    [query_ipv6_query => ['request query', "endpoint http://[::1]:$ipv6?a=b"],
+        'GET', 'a=b&grant_type=client_credentials', undef, undef, $BASIC],
+    [query_ipv6_variable => ['request query', "endpoint http://[::1]:$ipv6\$arg_t", 'param password the-password'],
+        'GET', 'grant_type=client_credentials&password=the-password', undef, undef, $BASIC],
     [query_two => ['request query', 'endpoint http://two/token'],
         'GET', 'grant_type=client_credentials', undef, undef, $BASIC],
     [query_set_body => ['request query', '!proxy_set_body x', '!proxy_method PUT',
@@ -173,7 +183,7 @@ my @FAILURE = (1, -1, 40013, '"1"', '"A0400"', '"invalid_client"', 'true',
     '[1]', '{"code":1}', 201, 2000, '"00001"', 0.5);
 
 
-plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 59);
+plan(tests => 6 * @SENT + 3 * @ANSWERS + @SUCCESS + 3 * @FAILURE + 77);
 
 
 my $nginx = Token::Server->new(
@@ -187,6 +197,18 @@ my $nginx = Token::Server->new(
         error_log   logs/socket.log info;
         access_log  off;
         location    / { proxy_pass http://127.0.0.1:@{[ $endpoint->port ]}; }
+    }
+    server {
+        listen      [::1]:$ipv6;
+        error_log   logs/ipv6.log info;
+        access_log  off;
+        location    / { proxy_pass http://127.0.0.1:@{[ $endpoint->port ]}; }
+    }
+    map \$arg_x \$user {
+        default  me:the-password\@127.0.0.1:1;
+        slash    me:the-password/1\@127.0.0.1:1;
+        alone    the-password\@127.0.0.1:1;
+        socket   unix:$dir/socket?code=my-code;
     }
 END
     server => join('',
@@ -213,6 +235,9 @@ END
             . free_port() . '/?code=my-code'),
         place('nobody', 'request query', 'param password the-password',
             'auth_method client_secret_post', "endpoint http://unix:$dir/nobody"),
+        place('user', 'endpoint http://$user/token'),
+        place('user_cached', 'endpoint http://$user/token', 'cache tokens'),
+        "location = /status { token_proxy_status; }\n",
         place('log', 'request query', 'param password the-password',
             'auth_method client_secret_post'),
         "set \$bytes \"\xff\";\n"),
@@ -404,6 +429,12 @@ for my $value (@FAILURE) {
         ['malformed_form?port=x', {}, qr{invalid port in "token_proxy_endpoint" "http://127\.0\.0\.1:x/"}],
         ['nothing', {}, qr{connect\(\) failed.*upstream: "http://127\.0\.0\.1:\d+/"}],
         ['nobody', {}, qr{connect\(\) .*failed.*upstream: "http://unix:[^"?]+/nobody:/"}],
+        (map {
+            ["$_", {}, qr{a user name in "token_proxy_endpoint" is not allowed}],
+            ["$_?x=alone", {}, qr{a user name in "token_proxy_endpoint" is not allowed}],
+            ["$_?x=slash", {}, qr{invalid port in "token_proxy_endpoint" "http://",}],
+            ["$_?x=socket", {}, qr{no ":" between the socket and the "\?" in "token_proxy_endpoint" "http://unix:[^"?]+/socket",}],
+        } qw(user user_cached)),
         ['log', { close => 1 }, qr{prematurely closed .*upstream: "http://127\.0\.0\.1:\d+/token"}],
         ['log', { status => 401 }, qr{token endpoint "http://[^"?]+" answered 401}],
         ['log', { body => '{}' }, qr{answer of token endpoint "http://[^"?]+" has no}],
@@ -421,6 +452,11 @@ for my $value (@FAILURE) {
     $nginx->get('/log');
     like($nginx->error_log, qr/answered 401.*\(not shown\)/,
         'an error that repeats a parameter is not shown');
+
+    my $status = $nginx->get('/status')->{content};
+
+    like($status, qr/"invalid":\{/, 'a URL with a user name is counted as "invalid"');
+    unlike($status, qr/the-password/, '... without the password');
 
     my $log = $nginx->error_log . $nginx->access_log;
 

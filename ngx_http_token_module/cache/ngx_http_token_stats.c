@@ -38,7 +38,16 @@ ngx_http_token_stats_endpoint(ngx_http_token_shctx_t *sh, ngx_str_t *url)
     ngx_uint_t                  i;
     ngx_http_token_endpoint_t  *endpoint;
 
-    host = ngx_http_token_url_host(url);
+    if (ngx_http_token_url_has_user(url)) {
+
+        /* it may have a password, and is never called */
+
+        ngx_str_set(&host, "invalid");
+
+    } else {
+        host = ngx_http_token_url_host(url);
+    }
+
     host.len = ngx_min(host.len, sizeof(sh->endpoints[0].name));
 
     for (i = 0; i < sh->nendpoints; i++) {

@@ -37,7 +37,7 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rv = ngx_http_token_set_complex(cf, cmd, conf);
 
-    if (rv != NGX_CONF_OK || tlcf->endpoint->lengths) {
+    if (rv != NGX_CONF_OK) {
         return rv;
     }
 
@@ -45,13 +45,21 @@ ngx_http_token_set_endpoint(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     host = ngx_http_token_url_host(&value[1]);
 
-    if (ngx_strlchr(host.data, host.data + host.len, '@')) {
+    /* with variables, it is a host if a scheme is before it */
 
+    if ((tlcf->endpoint->lengths == NULL
+         || (host.data - value[1].data >= 3 && host.data[-3] == ':'))
+        && ngx_strlchr(host.data, host.data + host.len, '@'))
+    {
         /* the URL is not shown: it may have a password */
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a user name in \"%V\" is not allowed", &cmd->name);
         return NGX_CONF_ERROR;
+    }
+
+    if (tlcf->endpoint->lengths) {
+        return NGX_CONF_OK;
     }
 
     wrong = ngx_http_token_prepare_url(&value[1], &u);

@@ -304,7 +304,8 @@ static char *
 ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
     ngx_http_token_loc_conf_t *tlcf, void *conf)
 {
-    char  *url, *path;
+    char    *url;
+    u_char  *path;
 
     url = "$token_proxy_internal_endpoint";
 
@@ -312,10 +313,9 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
 
         /* a URL that is constant needs a path before its query */
 
-        path = (char *) tlcf->endpoint->value.data + sizeof("http://");
-        path += strcspn(path, "/?");
+        path = ngx_http_token_url_path(&tlcf->endpoint->value);
 
-        if (*path != '?') {
+        if (path == NULL || *path != '?') {
             url = (char *) tlcf->endpoint->value.data;
         }
     }

@@ -171,13 +171,12 @@ ngx_http_token_said_headers(ngx_http_token_said_t *said,
 
     /* a user name, a query and a fragment may be secrets */
 
-    url = ngx_http_token_log_url(&h->value);
-    last = url.data + url.len;
+    url = h->value;
 
-    p = ngx_strlchr(url.data, last, '#');
-
-    if (p) {
-        last = p;
+    for (last = url.data; last < url.data + url.len; last++) {
+        if (*last == '?' || *last == '#') {
+            break;
+        }
     }
 
     for (p = last; p > url.data && p[-1] != '@'; p--) { /* void */ }

@@ -12,7 +12,7 @@
 
 static ngx_int_t ngx_http_token_format_check_url(ngx_http_request_t *r,
     ngx_str_t *endpoint);
-static ngx_int_t ngx_http_token_add_query(ngx_pool_t *pool,
+static ngx_int_t ngx_http_token_join_url(ngx_pool_t *pool,
     ngx_str_t *endpoint, ngx_str_t *query, ngx_str_t *url);
 
 
@@ -21,14 +21,15 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
     ngx_str_t *url, ngx_str_t *body)
 {
     ngx_int_t                   rc;
+    ngx_str_t                   query;
     ngx_http_token_loc_conf_t  *tlcf;
 
     tlcf = request->tlcf;
 
-    *url = request->endpoint;
+    ngx_str_null(&query);
 
     if (tlcf->endpoint->lengths) {
-        rc = ngx_http_token_format_check_url(r, url);
+        rc = ngx_http_token_format_check_url(r, &request->endpoint);
 
         if (rc != NGX_OK) {
             return rc;
@@ -38,18 +39,23 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
     switch (tlcf->format) {
 
     case NGX_HTTP_TOKEN_FORMAT_JSON:
-        return ngx_http_token_form_json(r->pool, &request->body, body);
+
+        if (ngx_http_token_form_json(r->pool, &request->body, body) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        break;
 
     case NGX_HTTP_TOKEN_FORMAT_QUERY:
         ngx_str_set(body, "");
-
-        return ngx_http_token_add_query(r->pool, &request->endpoint,
-                                        &request->body, url);
+        query = request->body;
+        break;
 
     default: /* NGX_HTTP_TOKEN_FORMAT_FORM */
         *body = request->body;
-        return NGX_OK;
     }
+
+    return ngx_http_token_join_url(r->pool, &request->endpoint, &query, url);
 }
 
 
@@ -62,8 +68,16 @@ static ngx_int_t
 ngx_http_token_format_check_url(ngx_http_request_t *r, ngx_str_t *endpoint)
 {
     char       *wrong;
-    ngx_str_t   shown;
+    ngx_str_t   host, shown;
     ngx_url_t   u;
+
+    host = ngx_http_token_url_host(endpoint);
+
+    if (ngx_strlchr(host.data, host.data + host.len, '@')) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "a user name in \"token_proxy_endpoint\" is not allowed");
+        return NGX_DECLINED;
+    }
 
     wrong = ngx_http_token_prepare_url(endpoint, &u);
 
@@ -85,53 +99,59 @@ ngx_http_token_format_check_url(ngx_http_request_t *r, ngx_str_t *endpoint)
 
 
 /*
- * A URL may have a query of its own.  That of a Unix socket has a path behind
- * a second colon, or none: the query would be a part of the socket's path.
+ * A URL may have a query of its own, and no path.  nginx would take a query
+ * behind an IPv6 address for its port, and one behind a Unix socket for a part
+ * of the socket's path: so the path is written.
  */
 
 static ngx_int_t
-ngx_http_token_add_query(ngx_pool_t *pool, ngx_str_t *endpoint,
+ngx_http_token_join_url(ngx_pool_t *pool, ngx_str_t *endpoint,
     ngx_str_t *query, ngx_str_t *url)
 {
-    u_char     *p, *uri, *last;
-    ngx_str_t   host;
+    u_char     *p, *path, *last;
+    ngx_str_t   add;
 
-    if (query->len == 0) {
+    path = ngx_http_token_url_path(endpoint);
+    last = endpoint->data + endpoint->len;
+
+    if (path == NULL) {
+        path = last;
+        ngx_str_set(&add, ":/");
+
+    } else if (path < last && *path == '/') {
+        ngx_str_set(&add, "");
+
+    } else {
+        ngx_str_set(&add, "/");
+    }
+
+    if (query->len == 0 && add.len == 0) {
+        *url = *endpoint;
         return NGX_OK;
     }
 
-    p = ngx_pnalloc(pool, endpoint->len + sizeof(":/?") - 1 + query->len);
+    p = ngx_pnalloc(pool, endpoint->len + add.len + 1 + query->len);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     url->data = p;
 
-    last = endpoint->data + endpoint->len;
-    p = ngx_cpymem(p, endpoint->data, endpoint->len);
+    p = ngx_cpymem(p, endpoint->data, path - endpoint->data);
+    p = ngx_cpymem(p, add.data, add.len);
+    p = ngx_cpymem(p, path, last - path);
 
-    host = ngx_http_token_url_host(endpoint);
-    uri = host.data;
+    if (query->len) {
 
-    if (host.len >= 5
-        && ngx_strncasecmp(host.data, (u_char *) "unix:", 5) == 0)
-    {
-        uri = ngx_strlchr(host.data + 5, last, ':');
+        if (ngx_strlchr(path, last, '?') == NULL) {
+            *p++ = '?';
 
-        if (uri == NULL) {
-            p = ngx_cpymem(p, ":/", 2);
-            uri = last;
+        } else if (last[-1] != '?' && last[-1] != '&') {
+            *p++ = '&';
         }
+
+        p = ngx_cpymem(p, query->data, query->len);
     }
-
-    if (ngx_strlchr(uri, last, '?') == NULL) {
-        *p++ = '?';
-
-    } else if (last[-1] != '?' && last[-1] != '&') {
-        *p++ = '&';
-    }
-
-    p = ngx_cpymem(p, query->data, query->len);
 
     url->len = p - url->data;
 

@@ -10,6 +10,7 @@
 #include "ngx_http_token_util.h"
 
 
+static ngx_uint_t ngx_http_token_url_is_unix(ngx_str_t *host);
 static ngx_int_t ngx_http_token_read_fd(ngx_pool_t *pool, ngx_fd_t fd,
     ngx_http_token_read_t *file);
 
@@ -26,6 +27,11 @@ ngx_http_token_log_url(ngx_str_t *url)
         return shown;
     }
 
+    if (ngx_http_token_url_has_user(url)) {
+        shown.len = ngx_http_token_url_host(url).data - url->data;
+        return shown;
+    }
+
     query = ngx_strlchr(url->data, url->data + url->len, '?');
 
     if (query) {
@@ -36,10 +42,69 @@ ngx_http_token_log_url(ngx_str_t *url)
 }
 
 
+/* "http://me:pa/ss@host" may be meant as one with a user name too */
+
+ngx_uint_t
+ngx_http_token_url_has_user(ngx_str_t *url)
+{
+    u_char     *p, *last;
+    ngx_str_t   host;
+
+    host = ngx_http_token_url_host(url);
+    last = host.data + host.len;
+
+    if (ngx_strlchr(host.data, last, '@')) {
+        return 1;
+    }
+
+    for (p = last; p > host.data && p[-1] >= '0' && p[-1] <= '9'; p--) {
+        /* void */
+    }
+
+    if ((p > host.data && (p[-1] == ':' || p[-1] == ']'))
+        || ngx_strlchr(host.data, last, ':') == NULL)
+    {
+        return 0;
+    }
+
+    return (ngx_strlchr(last, url->data + url->len, '@') != NULL);
+}
+
+
+/* a URL may end, or its query begin, where its path would */
+
+u_char *
+ngx_http_token_url_path(ngx_str_t *url)
+{
+    u_char     *p;
+    ngx_str_t   host;
+
+    host = ngx_http_token_url_host(url);
+
+    if (!ngx_http_token_url_is_unix(&host)) {
+        return host.data + host.len;
+    }
+
+    p = ngx_strlchr(host.data + 5, url->data + url->len, ':');
+
+    return p ? p + 1 : NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_token_url_is_unix(ngx_str_t *host)
+{
+    return (host->len >= 5
+            && ngx_strncasecmp(host->data, (u_char *) "unix:", 5) == 0);
+}
+
+
 char *
 ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u)
 {
-    size_t  i, add;
+    size_t      i, add;
+    u_char     *last, *query;
+    ngx_str_t   host;
 
     ngx_memzero(u, sizeof(ngx_url_t));
 
@@ -80,6 +145,29 @@ ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u)
     u->url.data = url->data + add;
     u->uri_part = 1;
     u->no_resolve = 1;
+
+    last = url->data + url->len;
+    query = ngx_strlchr(url->data, last, '?');
+
+    if (query == NULL) {
+        return NULL;
+    }
+
+    host = ngx_http_token_url_host(url);
+
+    if (!ngx_http_token_url_is_unix(&host)) {
+
+        /* nginx would take it for a part of the port of an IPv6 address */
+
+        u->url.len = query - u->url.data;
+        return NULL;
+    }
+
+    /* in nginx's messages, it would be a query that is logged */
+
+    if (ngx_strlchr(host.data + 5, query, ':') == NULL) {
+        return "no \":\" between the socket and the \"?\"";
+    }
 
     return NULL;
 }

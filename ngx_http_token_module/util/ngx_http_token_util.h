@@ -332,7 +332,10 @@ ngx_http_token_pos_t ngx_http_token_conf_pos(ngx_conf_t *cf);
 void ngx_cdecl ngx_http_token_log(ngx_uint_t level, ngx_conf_t *cf,
     ngx_http_token_pos_t *pos, ngx_err_t err, const char *fmt, ...);
 
-/* A URL as a log shows it, without its query, which may hold secrets. */
+/*
+ * A URL as a log shows it, without its query, which may hold secrets.  If it
+ * has a user name, nothing but its scheme is shown.
+ */
 ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
 
 /*
@@ -340,6 +343,15 @@ ngx_str_t ngx_http_token_log_url(ngx_str_t *url);
  * in words.
  */
 char *ngx_http_token_prepare_url(ngx_str_t *url, ngx_url_t *u);
+
+/* Whether a URL has a user name, and so perhaps a password. */
+ngx_uint_t ngx_http_token_url_has_user(ngx_str_t *url);
+
+/*
+ * Where the path of a URL begins.  Returns NULL if the URL has a Unix socket,
+ * and no ":" behind that.
+ */
+u_char *ngx_http_token_url_path(ngx_str_t *url);
 
 /* The host of a URL, with its port if there is one. */
 ngx_str_t ngx_http_token_url_host(ngx_str_t *url);
