@@ -98,6 +98,7 @@ fuzz_one(fuzz_t *fz)
     request.tlcf = &fz->tlcf;
     request.secret = secret;
     request.body = fuzz_pair(fz, "grant_type=password&assertion", &param);
+    request.endpoint = fuzz_pair(fz, "https://id/token?code", &id);
 
     sent = request;
 
@@ -147,6 +148,7 @@ fuzz_one(fuzz_t *fz)
 
     fuzz_hidden(&said, &secret);
     fuzz_hidden(&said, &param);
+    fuzz_hidden(&said, &id);
     fuzz_hidden(&said, &basic);
 
     if (members) {
