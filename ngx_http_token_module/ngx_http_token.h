@@ -440,6 +440,7 @@ struct ngx_http_token_loc_conf_s {
     ngx_http_token_pos_t            endpoint_pos;
     ngx_http_upstream_srv_conf_t   *upstream; /* NULL if the host is resolved
                                                  while serving */
+    ngx_uint_t                      constant_url; /* proxy_pass has it */
 
     ngx_uint_t                      format;
     ngx_str_t                       grant_type;  /* "off" for none */

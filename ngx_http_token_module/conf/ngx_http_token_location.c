@@ -317,6 +317,7 @@ ngx_http_token_fetch_proxy_pass(ngx_conf_t *cf,
 
         if (path == NULL || *path != '?') {
             url = (char *) tlcf->endpoint->value.data;
+            tlcf->constant_url = 1;
         }
     }
 

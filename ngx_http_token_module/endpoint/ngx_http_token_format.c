@@ -55,6 +55,11 @@ ngx_http_token_format(ngx_http_request_t *r, ngx_http_token_request_t *request,
         *body = request->body;
     }
 
+    if (tlcf->constant_url) {
+        *url = request->endpoint;
+        return NGX_OK;
+    }
+
     return ngx_http_token_join_url(r->pool, &request->endpoint, &query, url);
 }
 
