@@ -4,23 +4,18 @@ use strict;
 use warnings;
 
 use lib 't/lib';
-use File::Basename qw(basename dirname);
+use File::Basename qw(basename);
 use Test::More;
-use Token::Util qw($MODULE slurp sources work_dir);
+use Token::Util qw($MODULE configured sources work_dir);
 
-# Where build.sh has configured nginx's sources.
-my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
-    map { dirname($MODULE) . "/$_" } 'installed/tree', 'tree';
+my ($tree, $includes) = configured();
 
 plan(skip_all => "no configured nginx beside $MODULE") if !$tree;
 
 my @sources = sources();
-my ($includes) = slurp("$tree/objs/Makefile") =~ /^ALL_INCS = ((?:.*\\\n)*.*)/m;
 my $dir = work_dir();
 
 plan(tests => 4 * @sources);
-
-$includes =~ s/\\\n//g;
 
 # nginx's callbacks have more parameters than each of them uses.
 my @flags = qw(-Wall -Wextra -Werror -Wno-unused-parameter -c);

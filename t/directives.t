@@ -6,17 +6,12 @@ use strict;
 use warnings;
 use lib 't/lib';
 
-use File::Basename qw(dirname);
 use Test::More;
 use Token::Cache;
 use Token::Server;
-use Token::Util qw($MODULE slurp work_dir);
+use Token::Util qw($MODULE build_module configured work_dir);
 
-# Where build.sh has configured nginx's sources.
-my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
-    map { dirname($MODULE) . "/$_" } 'installed/tree', 'tree';
-
-plan(skip_all => "no configured nginx beside $MODULE") if !$tree;
+plan(skip_all => "no configured nginx beside $MODULE") if !configured();
 
 my $token = location('token', 'https://localhost:1/');
 
@@ -51,15 +46,7 @@ plan(tests => 4 * @cases + 7);
 
 
 my $dir = work_dir();
-my ($includes) = slurp("$tree/objs/Makefile") =~ /^ALL_INCS = ((?:.*\\\n)*.*)/m;
-
-$includes =~ s/\\\n//g;
-
-my $source = dirname(__FILE__) . '/directives/change.c';
-
-$source = "$ENV{PWD}/$source" if $source !~ m{^/};
-
-my $output = `cd '$tree' && cc -shared -fPIC $includes -o '$dir/change.so' '$source' 2>&1`;
+my $output = build_module('directives/change.c', "$dir/change.so");
 
 is($output, '', 'the module that changes directives is built');
 

@@ -19,7 +19,7 @@ use version;
 
 our @EXPORT_OK = qw($ROOT $NGINX $MODULE free_port work_dir wait_for settled
     slurp slurp_or_empty spew nginx_since sources source need_npm end_child
-    output_of preload);
+    output_of preload configured build_module);
 
 our $ROOT;
 
@@ -209,6 +209,29 @@ sub output_of {
 
     die "$command: $output\n" if $?;
     return $output;
+}
+
+
+# Where build.sh has configured nginx's sources, and the options of a compiler for
+# its headers; nothing if there is no such place.
+sub configured {
+    my ($tree) = grep { -f "$_/objs/ngx_auto_config.h" }
+        map { dirname($MODULE) . "/$_" } 'installed/tree', 'tree';
+
+    return if !$tree;
+
+    my ($includes) = slurp("$tree/objs/Makefile") =~ /^ALL_INCS = ((?:.*\\\n)*.*)/m;
+
+    return ($tree, $includes =~ s/\\\n//gr);
+}
+
+
+# A module of a test's own, from its source below t/: what the compiler said.
+sub build_module {
+    my ($source, $library) = @_;
+    my ($tree, $includes) = configured();
+
+    return scalar `cd '$tree' && cc -shared -fPIC $includes -o '$library' '$ROOT/t/$source' 2>&1`;
 }
 
 
