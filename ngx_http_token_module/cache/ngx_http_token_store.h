@@ -146,7 +146,6 @@ struct ngx_http_token_peer_s {
     ngx_resolver_ctx_t             *resolving;
     ngx_addr_t                     *addrs;
     ngx_uint_t                      naddrs;
-    ngx_uint_t                      first;    /* address to begin with */
     ngx_uint_t                      tried;    /* addresses */
 
     ngx_connection_t               *connection;

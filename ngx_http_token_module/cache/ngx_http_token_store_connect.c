@@ -59,7 +59,6 @@ ngx_http_token_peer_open(ngx_http_token_store_t *store,
     peer->data = data;
     peer->addrs = host->addrs;
     peer->naddrs = host->naddrs;
-    peer->first = host->first;
 
     ngx_queue_init(&peer->commands);
 
@@ -209,7 +208,7 @@ ngx_http_token_peer_connect(ngx_http_token_peer_t *peer)
     rc = NGX_DECLINED;
 
     while (rc == NGX_DECLINED && peer->tried < peer->naddrs) {
-        n = (peer->first + peer->tried++) % peer->naddrs;
+        n = (peer->host->first + peer->tried++) % peer->naddrs;
         rc = ngx_http_token_peer_connect_addr(peer, &peer->addrs[n]);
     }
 

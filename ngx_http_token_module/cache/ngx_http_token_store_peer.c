@@ -346,7 +346,7 @@ ngx_http_token_peer_timeout(ngx_event_t *ev)
 
         /* another address of the host may answer */
 
-        peer->host->first = peer->first + peer->tried;
+        peer->host->first += peer->tried;
     }
 
     ngx_http_token_peer_fail(peer, "%s", why);
